@@ -1,0 +1,159 @@
+"""Everything a plugin author may import.
+
+``plugin.py`` (declarations) imports only this module, and this module stays light: heavier tools
+are loaded when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from banger_core.contracts import (
+    Context,
+    KernelCatalogue,
+    Layer,
+    Machine,
+    SshFacts,
+    SshPatch,
+)
+from banger_core.declare import (
+    Command,
+    Declared,
+    DoctorCheck,
+    ErrorHints,
+    EventSink,
+    GuestRuntime,
+    ImageSource,
+    KernelProvider,
+    Network,
+    NetworkAttachment,
+    PlanReview,
+    Settings,
+    SshPolicy,
+    VmmDriver,
+)
+from banger_core.errors import (
+    BangerError,
+    Blocked,
+    Conflict,
+    ExitCode,
+    GuestFailed,
+    HostileInput,
+    HostNotReady,
+    IntegrityError,
+    Interrupted,
+    NoSpace,
+    NotFound,
+    Unreachable,
+    UsageProblem,
+)
+from banger_core.model import (
+    GUEST_SSH_PORT,
+    Accel,
+    Entry,
+    EntryKind,
+    Event,
+    Finding,
+    Forward,
+    GuestFiles,
+    GuestPin,
+    ImageConfig,
+    ImagePin,
+    ImageRef,
+    KernelEntry,
+    KernelFiles,
+    KernelPin,
+    LaunchSpec,
+    MachineExit,
+    NetPlan,
+    ProcessId,
+    VmDirs,
+    VmPlan,
+    VmRecord,
+    VmRequest,
+)
+
+if TYPE_CHECKING:
+    from banger_core.hookspecs import hookimpl as hookimpl
+    from banger_core.rootfs.tar import read_tar as read_tar
+
+API_VERSION = 1
+"""A plugin module states ``BANGER_API = 1``: the API it was written for."""
+
+_LAZY = {
+    "hookimpl": "banger_core.hookspecs",
+    "read_tar": "banger_core.rootfs.tar",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load one of the heavier tools."""
+    try:
+        module = _LAZY[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(import_module(module), name)
+
+
+__all__ = [
+    "API_VERSION",
+    "GUEST_SSH_PORT",
+    "Accel",
+    "BangerError",
+    "Blocked",
+    "Command",
+    "Conflict",
+    "Context",
+    "Declared",
+    "DoctorCheck",
+    "Entry",
+    "EntryKind",
+    "ErrorHints",
+    "Event",
+    "EventSink",
+    "ExitCode",
+    "Finding",
+    "Forward",
+    "GuestFailed",
+    "GuestFiles",
+    "GuestPin",
+    "GuestRuntime",
+    "HostNotReady",
+    "HostileInput",
+    "ImageConfig",
+    "ImagePin",
+    "ImageRef",
+    "ImageSource",
+    "IntegrityError",
+    "Interrupted",
+    "KernelCatalogue",
+    "KernelEntry",
+    "KernelFiles",
+    "KernelPin",
+    "KernelProvider",
+    "LaunchSpec",
+    "Layer",
+    "Machine",
+    "MachineExit",
+    "NetPlan",
+    "Network",
+    "NetworkAttachment",
+    "NoSpace",
+    "NotFound",
+    "PlanReview",
+    "ProcessId",
+    "Settings",
+    "SshFacts",
+    "SshPatch",
+    "SshPolicy",
+    "Unreachable",
+    "UsageProblem",
+    "VmDirs",
+    "VmPlan",
+    "VmRecord",
+    "VmRequest",
+    "VmmDriver",
+    "hookimpl",
+    "read_tar",
+]

@@ -1,0 +1,162 @@
+"""Where things lie: XDG directories, each private from birth.
+
+Follows the XDG Base Directory specification. ``BANGER_STATE_DIR``, ``BANGER_CACHE_DIR``,
+``BANGER_CONFIG_DIR`` and ``BANGER_RUNTIME_DIR`` override. Standard library only: the fast paths
+of the CLI use this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from banger_core.errors import HostNotReady
+
+SOCKET_PATH_MAX = 107
+"""Longest path of a Unix socket in bytes, without the final NUL (unix(7))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The four directories of one banger. Nothing is created until ``ready`` or ``secure_dir``."""
+
+    config: Path
+    state: Path
+    cache: Path
+    runtime: Path
+
+    @classmethod
+    def from_environment(cls) -> Paths:
+        """Read the environment. Relative overrides are taken from the current directory."""
+        state = _place("BANGER_STATE_DIR", "XDG_STATE_HOME", ".local/state")
+        return cls(
+            config=_place("BANGER_CONFIG_DIR", "XDG_CONFIG_HOME", ".config"),
+            state=state,
+            cache=_place("BANGER_CACHE_DIR", "XDG_CACHE_HOME", ".cache"),
+            runtime=_runtime(state),
+        )
+
+    @property
+    def socket(self) -> Path:
+        """The daemon's socket."""
+        return self.runtime / "bangerd.sock"
+
+    @property
+    def daemon_lock(self) -> Path:
+        """Whoever holds a lock on this file is the daemon of this state."""
+        return self.state / "daemon.lock"
+
+    @property
+    def daemon_log(self) -> Path:
+        """What the daemon says."""
+        return self.state / "daemon.log"
+
+    @property
+    def settings_file(self) -> Path:
+        """The user's configuration."""
+        return self.config / "config.toml"
+
+    @property
+    def plugin_index(self) -> Path:
+        """The cached discovery index."""
+        return self.cache / "plugins.json"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite database of records."""
+        return self.state / "banger.db"
+
+    @property
+    def images(self) -> Path:
+        """One directory per image, by id."""
+        return self.state / "images"
+
+    @property
+    def kernels(self) -> Path:
+        """The on-disk kernel catalogue."""
+        return self.state / "kernels"
+
+    @property
+    def ssh(self) -> Path:
+        """Key pair, known hosts and notes."""
+        return self.state / "ssh"
+
+    @property
+    def known_hosts(self) -> Path:
+        """banger's own known hosts."""
+        return self.ssh / "known_hosts"
+
+    def note(self, name: str) -> Path:
+        """The note that says how to reach the VM ``name`` (JSON of ``SshTarget``)."""
+        return self.ssh / "vms" / f"{name}.json"
+
+    def vm_state(self, vm_id: str) -> Path:
+        """What a VM keeps while it is stopped."""
+        return self.state / "vms" / vm_id
+
+    def vm_runtime(self, vm_id: str) -> Path:
+        """A VM's sockets."""
+        return self.runtime / "vms" / vm_id
+
+    def ready(self) -> Paths:
+        """Create and check all four directories; return self. Raises HostNotReady."""
+        for directory in (self.config, self.state, self.cache, self.runtime):
+            secure_dir(directory)
+        return self
+
+
+def secure_dir(path: Path) -> Path:
+    """Make ``path`` a directory that only this user can enter (0700), and return it.
+
+    Missing parents are created 0700 as well; an existing directory of ours is tightened. Raises
+    HostNotReady when it belongs to somebody else or is a symbolic link or not a directory.
+    """
+    for place in (*reversed(path.parents), path):
+        if not place.exists():
+            try:
+                place.mkdir(mode=0o700, exist_ok=True)
+            except OSError as problem:
+                raise HostNotReady(f"cannot create {place}", cause=str(problem)) from problem
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as problem:
+        raise HostNotReady(
+            f"{path} cannot be used as a private directory",
+            cause=f"{problem.strerror} (symbolic links are refused)",
+            hints=[f"ls -ld {path}"],
+        ) from problem
+    try:
+        facts = os.fstat(handle)
+        if facts.st_uid != os.geteuid():
+            raise HostNotReady(
+                f"{path} belongs to another user",
+                cause=f"owner is uid {facts.st_uid}, this is uid {os.geteuid()}",
+                hints=["set BANGER_STATE_DIR and BANGER_RUNTIME_DIR to directories of your own"],
+            )
+        if stat.S_IMODE(facts.st_mode) != 0o700:
+            os.fchmod(handle, 0o700)
+    finally:
+        os.close(handle)
+    return path
+
+
+def _place(override: str, base: str, default: str) -> Path:
+    if chosen := os.environ.get(override):
+        return Path(chosen).absolute()
+    root = os.environ.get(base, "")
+    # The specification says that a relative value must be ignored
+    return (Path(root) if root.startswith("/") else Path.home() / default) / "banger"
+
+
+def _runtime(state: Path) -> Path:
+    if chosen := os.environ.get("BANGER_RUNTIME_DIR"):
+        return Path(chosen).absolute()
+    root = os.environ.get("XDG_RUNTIME_DIR", "")
+    # One daemon per state directory: the name is derived from it, and stays short for sockets
+    tag = hashlib.sha256(os.fsencode(state)).hexdigest()[:10]
+    if root.startswith("/"):
+        return Path(root) / "banger" / tag
+    return Path(os.environ.get("TMPDIR", "/tmp")) / f"banger-{os.geteuid()}" / tag  # noqa: S108

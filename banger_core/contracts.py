@@ -1,0 +1,271 @@
+"""What stands behind the declarations: one small Protocol per kind. Standard library only.
+
+Implementations are loaded (``load="package.module:attr"``) when chosen: ``attr`` is a class that
+is called without arguments, or (where noted) a function. Methods run in the daemon; an ``async``
+method must not block the event loop, a plain one is pure or is called in a worker thread.
+
+Failures: raise from ``banger_core.errors``. Anything else that escapes becomes a ``PluginError``
+that names the plugin.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from banger_core.errors import BangerError
+from banger_core.model import (
+    Accel,
+    Entry,
+    Event,
+    Finding,
+    GuestFiles,
+    GuestPin,
+    ImagePin,
+    ImageRef,
+    KernelEntry,
+    KernelFiles,
+    KernelPin,
+    LaunchSpec,
+    MachineExit,
+    NetPlan,
+    ProcessId,
+    VmDirs,
+    VmPlan,
+    VmRecord,
+    VmRequest,
+)
+
+
+class Context(Protocol):
+    """What a plugin gets to work with; nothing else of the daemon is reachable."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The plugin's own section of the configuration, checked against its model."""
+
+    @property
+    def log(self) -> logging.Logger:
+        """A logger that names the plugin."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """A private directory (0700) that may vanish between operations, never during one."""
+
+    @property
+    def state_dir(self) -> Path:
+        """A private directory (0700) of the plugin that stays."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Report progress; bytes when ``what`` names a download. ``total`` 0 means unknown.
+        Callable from any thread. Raises Interrupted when the operation has been cancelled."""
+
+    async def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> bytes:
+        """Run a host program to its end and return its stdout. No shell. Raises HostNotReady
+        when the program is missing and BangerError (with the pasteable command) when it fails
+        or takes longer than ``timeout`` seconds."""
+
+    async def spawn(self, argv: Sequence[str], *, directory: Path) -> ProcessId:
+        """Start a long-lived process in a session of its own, recorded before it exists and
+        found again after a crash. It outlives the daemon. Its stderr goes to
+        ``directory/vmm.log`` (bounded by the program: VMMs say little)."""
+
+
+# --- images ----------------------------------------------------------------------------------
+
+
+class Layer(Protocol):
+    """One layer of an image: iterate it once for its entries, oldest name first."""
+
+    digest: str
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the entries in archive order. Raises IntegrityError when the bytes are not the
+        pinned ones (at the latest after the last entry) and HostileInput for what no honest
+        archive holds."""
+
+
+class ImageSource(Protocol):
+    """Where images come from."""
+
+    async def resolve(self, ref: ImageRef, cx: Context) -> ImagePin:
+        """Say exactly which image ``ref`` is now, without fetching it. Raises NotFound."""
+
+    async def fetch(self, pin: ImagePin, cx: Context) -> None:
+        """Make everything of ``pin`` local and verified, with progress; quick when it is."""
+
+    def layers(self, pin: ImagePin, cx: Context) -> AbstractContextManager[Iterable[Layer]]:
+        """Open the layers of a fetched pin, lowest first. Runs in a worker thread; nothing is
+        unpacked onto the host, the core merges and writes."""
+
+
+# --- kernels and the guest runtime -----------------------------------------------------------
+
+
+class KernelProvider(Protocol):
+    """Where kernels come from."""
+
+    async def available(self, cx: Context) -> list[KernelEntry]:
+        """List what this provider offers by name, without the network where it can."""
+
+    async def resolve(self, name: str, cx: Context) -> KernelPin:
+        """Say exactly which kernel ``name`` is now. Raises NotFound with the names there are."""
+
+    async def materialise(self, pin: KernelPin, into: Path, cx: Context) -> KernelFiles:
+        """Write the pinned kernel's files into the empty directory ``into``, verified."""
+
+
+@runtime_checkable
+class KernelCatalogue(KernelProvider, Protocol):
+    """The provider that keeps kernels on this host. ``available`` lists broken entries too, with
+    ``problem`` set; ``resolve`` and ``materialise`` (links or copies) serve what is here."""
+
+    async def add(
+        self, pin: KernelPin, files: KernelFiles, cx: Context, *, replace: bool
+    ) -> KernelEntry:
+        """Keep ``files`` as ``pin.name``, whole or not at all; moves what it can. Raises
+        Conflict when the name is taken and ``replace`` is false."""
+
+    async def remove(self, name: str, cx: Context) -> None:
+        """Remove an entry, also a broken one. Raises NotFound."""
+
+
+class GuestRuntime(Protocol):
+    """Where the programs that banger brings into guests come from."""
+
+    async def resolve(self, architecture: str, cx: Context) -> GuestPin:
+        """Say exactly which programs; from the cache when that is enough (no network)."""
+
+    async def materialise(self, pin: GuestPin, cx: Context) -> GuestFiles:
+        """Return the verified programs as files in the plugin's cache."""
+
+
+# --- networks --------------------------------------------------------------------------------
+
+
+class Network(Protocol):
+    """Connects VMs to the host and to each other."""
+
+    def plan(self, vm_id: str, request: VmRequest, taken: Iterable[NetPlan]) -> NetPlan:
+        """Decide addresses and forwards; pure, except for asking the host what is free.
+        ``taken`` are the plans of all other VMs."""
+
+    async def up(self, plan: NetPlan, cx: Context) -> None:
+        """Make what the plan needs on the host; idempotent."""
+
+    async def down(self, plan: NetPlan, cx: Context) -> None:
+        """Remove it; idempotent, and works after a crash in the middle of ``up``."""
+
+
+class NetworkAttachment(Protocol):
+    """Acts when a VM joins or leaves its network (a DNS name, a firewall rule)."""
+
+    async def attach(self, vm: VmRecord, cx: Context) -> None:
+        """The VM is ready: publish it. Idempotent."""
+
+    async def detach(self, vm: VmRecord, cx: Context) -> None:
+        """The VM is gone or going: remove every trace of it. Idempotent."""
+
+
+# --- VM drivers ------------------------------------------------------------------------------
+
+
+class Machine(Protocol):
+    """A VM that a driver runs."""
+
+    @property
+    def process(self) -> ProcessId:
+        """The VMM's process."""
+
+    async def wait(self) -> MachineExit:
+        """Return when the VMM has ended. Cancelling the wait leaves the VM alone."""
+
+    def console(self) -> AsyncIterator[bytes]:
+        """The serial console from now on, until the VM ends; raw bytes, hostile."""
+
+    async def stop(self, grace: float) -> None:
+        """Ask the guest to power off, at most ``grace`` seconds, where the VMM can ask."""
+
+    async def kill(self) -> None:
+        """End the VMM now. Idempotent."""
+
+    async def pause(self) -> None:
+        """Stop the virtual CPUs."""
+
+    async def resume(self) -> None:
+        """Let the virtual CPUs go on."""
+
+    async def snapshot(self, into: Path) -> None:
+        """Write memory and device state into the directory ``into``. Raises BangerError where
+        the driver cannot."""
+
+
+class VmmDriver(Protocol):
+    """Runs VMs with one virtual machine monitor."""
+
+    async def accel(self, wanted: Accel, dirs: VmDirs, cx: Context) -> str:
+        """Decide ``kvm`` or ``tcg``. ``auto`` boots a tiny guest once and remembers the verdict;
+        ``kvm`` raises HostNotReady where it does not work. ``dirs`` names a kernel and initrd
+        to boot (its disks are not touched)."""
+
+    def launch(self, plan: VmPlan, dirs: VmDirs, accel: str) -> LaunchSpec:
+        """Say how to start the VM: pure, the same input gives the same answer."""
+
+    async def start(self, spec: LaunchSpec, cx: Context) -> Machine:
+        """Start it (through ``cx.spawn``) and return when the VMM runs."""
+
+    async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> Machine:
+        """Take over a VM that an earlier daemon started."""
+
+
+# --- SSH policy, reviews, doctor, sinks ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshFacts:
+    """What an SSH policy may look at."""
+
+    vm_name: str
+    vm_id: str
+    labels: Mapping[str, str]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshPatch:
+    """What a policy layer wants: values to set, and keys to lock for every layer below."""
+
+    set: Mapping[str, Any] = field(default_factory=dict)
+    lock: frozenset[str] = frozenset()
+
+
+SshPolicyLayer = Callable[[SshFacts], SshPatch]
+"""A pure function; ``load`` names it directly."""
+
+PlanReview = Callable[[VmPlan], Iterable[Finding]]
+"""A pure function; a finding of level ``fail`` blocks the plan. ``load`` names it directly."""
+
+
+class DoctorCheck(Protocol):
+    """Checks one aspect of the host."""
+
+    async def check(self, cx: Context) -> list[Finding]:
+        """Look, change nothing."""
+
+    async def fix(self, cx: Context) -> list[Finding]:
+        """Mend what is safe to mend and say what was done; empty when nothing can be."""
+
+
+class EventSink(Protocol):
+    """Observes events; whatever it raises is logged and changes nothing."""
+
+    async def handle(self, event: Event) -> None:
+        """Take one event; slow sinks lose the oldest."""
+
+
+ErrorHints = Callable[[BangerError], Iterable[str]]
+"""A function from an error to more hints; ``load`` names it directly."""

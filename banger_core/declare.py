@@ -1,0 +1,146 @@
+"""What hooks yield: small frozen declarations, checked at birth. Standard library only.
+
+A declaration says that something exists and where its code is (``load="package.module:attr"``).
+The code is imported only when the declaration is chosen, so declarations can be cached as JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_LOAD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What every declaration has.
+
+    ``name`` is lower-case words joined by ``-``; ``summary`` one line without a final stop;
+    ``load`` names the implementation; ``requires`` lists what the host must have, as
+    ``bin:NAME`` or ``dev:/dev/NAME`` (the doctor and the plan check them).
+
+    Raises ValueError when a field has the wrong form.
+    """
+
+    name: str
+    summary: str
+    load: str
+    requires: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} is not lower-case words joined by '-'")
+        if not self.summary or "\n" in self.summary:
+            raise ValueError(f"{self.name}: summary must be one non-empty line")
+        if not _LOAD.fullmatch(self.load):
+            raise ValueError(f"{self.name}: load {self.load!r} is not 'package.module:attribute'")
+        for need in self.requires:
+            if need.partition(":")[0] not in ("bin", "dev") or need.endswith(":"):
+                raise ValueError(f"{self.name}: requires {need!r} is not 'bin:…' or 'dev:…'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSource(Declared):
+    """Turns references of its schemes into root file systems; see ``contracts.ImageSource``."""
+
+    schemes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        Declared.__post_init__(self)
+        _check_schemes(self.name, self.schemes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelProvider(Declared):
+    """Provides kernels by name; see ``contracts.KernelProvider``.
+
+    ``catalogue=True`` marks the one that keeps kernels on this host
+    (``contracts.KernelCatalogue``).
+    """
+
+    catalogue: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestRuntime(Declared):
+    """Provides the programs that banger runs inside every guest; see ``contracts.GuestRuntime``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network(Declared):
+    """Connects VMs; see ``contracts.Network``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmmDriver(Declared):
+    """Runs VMs; see ``contracts.VmmDriver``.
+
+    ``disk_formats`` in order of preference, ``networks`` the ``NetPlan.kind`` values it can
+    connect, ``features`` what else it can do (``pause``, ``snapshot``).
+    """
+
+    disk_formats: tuple[Literal["qcow2", "raw"], ...] = ("raw",)
+    networks: tuple[str, ...] = ("user",)
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(Declared):
+    """A CLI command of a plugin: ``load`` names a typer app, mounted as ``banger NAME``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorCheck(Declared):
+    """A check of the host; see ``contracts.DoctorCheck``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Declared):
+    """A section ``[plugins.NAME]`` of the configuration; ``load`` names a pydantic model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkAttachment(Declared):
+    """Acts when a VM joins or leaves its network (names, firewalls); see
+    ``contracts.NetworkAttachment``. Attachments named in ``after`` go first."""
+
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshPolicy(Declared):
+    """A layer of SSH policy; see ``contracts.SshPolicyLayer``. A plugin's own ``precedence`` is
+    clamped to 1–499; only root-owned configuration raises it (DESIGN 4)."""
+
+    precedence: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanReview(Declared):
+    """Looks at a finished plan and may refuse it; see ``contracts.PlanReview``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSink(Declared):
+    """Observes events; ``watch`` are the kinds it wants (empty: all)."""
+
+    watch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorHints(Declared):
+    """Adds hints to errors; ``watch`` are the error codes it knows (empty: all)."""
+
+    watch: tuple[str, ...] = ()
+
+
+def _check_schemes(name: str, schemes: tuple[str, ...]) -> None:
+    if not schemes:
+        raise ValueError(f"{name}: an image source needs at least one scheme")
+    for scheme in schemes:
+        if not _SCHEME.fullmatch(scheme):
+            raise ValueError(f"{name}: scheme {scheme!r} is not a URI scheme (RFC 3986, 3.1)")

@@ -1,0 +1,412 @@
+"""The vocabulary: frozen values that rooms hand to each other. Standard library only.
+
+Sizes are bytes, times are seconds since the epoch (float) unless a name ends in ``_ns``.
+Digests are ``sha256:`` and 64 lower-case hexadecimal digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+Accel = Literal["auto", "kvm", "tcg"]
+Level = Literal["pass", "warn", "fail"]
+
+GUEST_SSH_PORT = 1022
+"""Where the guest runtime's SSH server listens: privileged, so that no user of the guest can take
+it over, and not 22, which belongs to the image's own sshd."""
+
+
+class VmState(StrEnum):
+    """What a VM is doing. ``creating`` and ``deleting`` are seen only while an operation runs."""
+
+    CREATING = "creating"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    DELETING = "deleting"
+    FAILED = "failed"
+
+
+class EntryKind(StrEnum):
+    """What a layer entry is. ``WHITEOUT`` removes ``path``; ``OPAQUE`` hides what lower layers
+    put into the directory ``path`` (OCI image specification, layer.md)."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    HARDLINK = "hardlink"
+    CHAR = "char"
+    BLOCK = "block"
+    FIFO = "fifo"
+    WHITEOUT = "whiteout"
+    OPAQUE = "opaque"
+
+
+@dataclass(slots=True)
+class Entry:
+    """One entry of a layer. Names are bytes, as in the guest; no host path is ever made of them.
+
+    ``data`` streams the content of a ``FILE``: chunks of bytes, and ints for holes of that many
+    zero bytes; together exactly ``size`` bytes. It must be consumed before the next entry is
+    asked for; what is left over is skipped by the producer. ``link`` is the target of a symbolic
+    link, or the path in the tree of a hard link. ``mtime_ns`` is nanoseconds since the epoch.
+    """
+
+    path: bytes
+    kind: EntryKind
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    mtime_ns: int = 0
+    size: int = 0
+    link: bytes = b""
+    rdev: tuple[int, int] = (0, 0)
+    xattrs: Mapping[bytes, bytes] = field(default_factory=dict)
+    data: Iterator[bytes | memoryview | int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """``SCHEME://REST``; ``scheme`` is empty for a bare reference."""
+
+    scheme: str
+    rest: str
+
+    @classmethod
+    def parse(cls, text: str) -> ImageRef:
+        """Split a reference. Raises nothing: what REST may be is the image source's business."""
+        scheme, separator, rest = text.partition("://")
+        return cls(scheme.lower(), rest) if separator else cls("", text)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.rest}" if self.scheme else self.rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """How an image wants its programs run (OCI image configuration, ``config``)."""
+
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePin:
+    """Exactly one image, before a byte of it is fetched.
+
+    ``name`` is what the image will be called here. ``digest`` changes whenever the content would.
+    ``size`` estimates the content in bytes (0: unknown). ``data`` belongs to the source: what it
+    needs to fetch precisely this image later.
+    """
+
+    source: str
+    ref: str
+    name: str
+    digest: str
+    architecture: str
+    size: int = 0
+    config: ImageConfig = field(default_factory=ImageConfig)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelPin:
+    """Exactly one kernel, before a byte of it is fetched. ``data`` belongs to the provider."""
+
+    provider: str
+    name: str
+    version: str
+    distro: str
+    architecture: str
+    digest: str
+    size: int = 0
+    source: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelFiles:
+    """A kernel on disk: ``vmlinux`` is an uncompressed ELF, ``modules`` a directory that holds
+    the ``kernel/`` tree and ``modules.*`` lists (or None when everything is built in)."""
+
+    vmlinux: Path
+    initrd: Path | None = None
+    modules: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelEntry:
+    """One row of a kernel list. ``problem`` is set for an entry that cannot be used."""
+
+    name: str
+    distro: str = ""
+    architecture: str = ""
+    version: str = ""
+    digest: str = ""
+    source: str = ""
+    imported_at: str = ""
+    size: int = 0
+    description: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestPin:
+    """The programs of the guest runtime, pinned before they are fetched."""
+
+    runtime: str
+    digest: str
+    architecture: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestFiles:
+    """Programs for the guest runtime, by their place in its initramfs.
+
+    ``programs`` maps ``busybox``, ``dropbear``, ``sftp-server`` and ``scp`` to files on the host;
+    ``libraries`` maps the file names that those programs load (the dynamic loader among them,
+    named by ``loader``) to files on the host. ``busybox`` must be static.
+    """
+
+    programs: Mapping[str, Path]
+    libraries: Mapping[str, Path]
+    loader: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """A port of the guest that the host publishes."""
+
+    host_address: str
+    host_port: int
+    guest_port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetPlan:
+    """How one VM is connected. ``kind`` tells the driver how (``user``: the VMM's own user-mode
+    network; ``none``: no network card; ``tap``: a host interface named ``tap``)."""
+
+    network: str
+    kind: str
+    mac: str = ""
+    host_address: str = ""
+    guest_address: str = ""
+    gateway: str = ""
+    nameserver: str = ""
+    tap: str = ""
+    outbound: bool = True
+    forwards: tuple[Forward, ...] = ()
+
+    @property
+    def ssh(self) -> tuple[str, int]:
+        """Address and port on the host that lead to the guest runtime's SSH server."""
+        for forward in self.forwards:
+            if forward.guest_port == GUEST_SSH_PORT:
+                return forward.host_address, forward.host_port
+        return self.guest_address.partition("/")[0], GUEST_SSH_PORT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessId:
+    """A process that cannot be mistaken for another: pid, start time in clock ticks after boot
+    (``/proc/PID/stat`` field 22) and the boot's id (``/proc/sys/kernel/random/boot_id``)."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmRequest:
+    """What a user asked for. ``None`` means: the configured or computed default.
+
+    ``ephemeral`` VMs are deleted when ``lease`` (the asking process) is gone.
+    """
+
+    image: str = ""
+    name: str | None = None
+    vcpu: int | None = None
+    memory: int | None = None
+    disk_size: int | None = None
+    network: str = ""
+    driver: str = ""
+    kernel: str = ""
+    accel: Accel = "auto"
+    ephemeral: bool = False
+    lease: ProcessId | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshSetting:
+    """One effective SSH setting, who set it, who locked it, and who lost."""
+
+    value: Any
+    origin: str
+    locked_by: str = ""
+    ignored: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmPlan:
+    """Everything about a VM that is decided before anything is made. Frozen and pinned."""
+
+    id: str
+    name: str
+    image: ImagePin
+    kernel: KernelPin
+    guest: GuestPin
+    vcpu: int
+    memory: int
+    disk_size: int
+    net: NetPlan
+    driver: str
+    disk_format: str
+    accel: Accel
+    ssh: Mapping[str, SshSetting]
+    ephemeral: bool = False
+    lease: ProcessId | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmDirs:
+    """Where the files of one VM lie. ``runtime`` is short enough for Unix sockets (108 bytes)."""
+
+    state: Path
+    runtime: Path
+    kernel: Path
+    initrd: Path
+    root_disk: Path
+    seed: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """How a driver starts a VM, as data: nothing has happened yet.
+
+    ``argv`` is the VMM's command line, ``files`` are written (0600) before it starts, ``sockets``
+    names the Unix sockets it will open, ``data`` is for the driver itself.
+    """
+
+    driver: str
+    argv: tuple[str, ...]
+    files: Mapping[Path, str] = field(default_factory=dict)
+    sockets: Mapping[str, Path] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineExit:
+    """How a VMM process ended. ``status`` is its exit status, None when nobody saw it;
+    ``reason`` is what the VMM said (``guest-shutdown``, ``guest-panic``, ``killed`` …)."""
+
+    status: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmRecord:
+    """A VM as the store knows it.
+
+    ``host_key`` is the public half of the guest runtime's SSH host key (``ssh-ed25519 AAAA…``),
+    made before the first boot. ``launch`` is what the driver was asked to start, kept for adoption.
+    """
+
+    plan: VmPlan
+    state: VmState
+    created_at: float
+    started_at: float | None = None
+    process: ProcessId | None = None
+    launch: LaunchSpec | None = None
+    host_key: str = ""
+    accel: str = ""
+    problem: str = ""
+
+    @property
+    def id(self) -> str:
+        """The VM's id: 12 hexadecimal digits."""
+        return self.plan.id
+
+    @property
+    def name(self) -> str:
+        """The VM's name: a DNS label, unique in the state."""
+        return self.plan.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """An image that is here, with its full boot set. Paths are inside ``directory``."""
+
+    id: str
+    name: str
+    pin: ImagePin
+    kernel: KernelPin
+    directory: Path
+    disk_size: int
+    content_size: int
+    created_at: float
+
+    @property
+    def rootfs(self) -> Path:
+        """The ext4 root file system, a sparse raw image."""
+        return self.directory / "rootfs.ext4"
+
+    @property
+    def kernel_files(self) -> KernelFiles:
+        """The image's own copy of its kernel."""
+        modules = self.directory / "modules"
+        return KernelFiles(
+            vmlinux=self.directory / "vmlinux", modules=modules if modules.is_dir() else None
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SshTarget:
+    """How to reach a VM with OpenSSH: ``argv`` is complete up to the remote command;
+    ``origins`` says for each option who set it."""
+
+    name: str
+    vm_id: str
+    host: str
+    port: int
+    user: str
+    argv: tuple[str, ...]
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened. ``kind`` is dotted (``vm.ready``, ``image.progress``)."""
+
+    seq: int
+    time: float
+    kind: str
+    vm: str = ""
+    operation: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check found. ``fix`` is the command or action that helps; ``subject`` the check."""
+
+    level: Level
+    subject: str
+    message: str
+    why: str = ""
+    fix: str = ""
