@@ -75,8 +75,8 @@ from banger_core.model import (
 )
 
 if TYPE_CHECKING:
-    from banger_core.hookspecs import hookimpl as hookimpl
-    from banger_core.rootfs.tar import read_tar as read_tar
+    from banger_core.hookspecs import hookimpl
+    from banger_core.rootfs.tar import read_tar
 
 API_VERSION = 1
 """A plugin module states ``BANGER_API = 1``: the API it was written for."""

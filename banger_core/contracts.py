@@ -10,12 +10,9 @@ that names the plugin.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from banger_core.errors import BangerError
 from banger_core.model import (
@@ -40,6 +37,11 @@ from banger_core.model import (
     VmRequest,
 )
 
+if TYPE_CHECKING:
+    import logging
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
 
 class Context(Protocol):
     """What a plugin gets to work with; nothing else of the daemon is reachable."""
@@ -62,17 +64,20 @@ class Context(Protocol):
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Report progress; bytes when ``what`` names a download. ``total`` 0 means unknown.
-        Callable from any thread. Raises Interrupted when the operation has been cancelled."""
+        Callable from any thread. Raises Interrupted when the operation has been cancelled.
+        """
 
     async def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> bytes:
         """Run a host program to its end and return its stdout. No shell. Raises HostNotReady
         when the program is missing and BangerError (with the pasteable command) when it fails
-        or takes longer than ``timeout`` seconds."""
+        or takes longer than ``timeout`` seconds.
+        """
 
     async def spawn(self, argv: Sequence[str], *, directory: Path) -> ProcessId:
         """Start a long-lived process in a session of its own, recorded before it exists and
         found again after a crash. It outlives the daemon. Its stderr goes to
-        ``directory/vmm.log`` (bounded by the program: VMMs say little)."""
+        ``directory/vmm.log`` (bounded by the program: VMMs say little).
+        """
 
 
 # --- images ----------------------------------------------------------------------------------
@@ -86,7 +91,8 @@ class Layer(Protocol):
     def entries(self) -> Iterator[Entry]:
         """Yield the entries in archive order. Raises IntegrityError when the bytes are not the
         pinned ones (at the latest after the last entry) and HostileInput for what no honest
-        archive holds."""
+        archive holds.
+        """
 
 
 class ImageSource(Protocol):
@@ -100,7 +106,8 @@ class ImageSource(Protocol):
 
     def layers(self, pin: ImagePin, cx: Context) -> AbstractContextManager[Iterable[Layer]]:
         """Open the layers of a fetched pin, lowest first. Runs in a worker thread; nothing is
-        unpacked onto the host, the core merges and writes."""
+        unpacked onto the host, the core merges and writes.
+        """
 
 
 # --- kernels and the guest runtime -----------------------------------------------------------
@@ -122,13 +129,15 @@ class KernelProvider(Protocol):
 @runtime_checkable
 class KernelCatalogue(KernelProvider, Protocol):
     """The provider that keeps kernels on this host. ``available`` lists broken entries too, with
-    ``problem`` set; ``resolve`` and ``materialise`` (links or copies) serve what is here."""
+    ``problem`` set; ``resolve`` and ``materialise`` (links or copies) serve what is here.
+    """
 
     async def add(
         self, pin: KernelPin, files: KernelFiles, cx: Context, *, replace: bool
     ) -> KernelEntry:
         """Keep ``files`` as ``pin.name``, whole or not at all; moves what it can. Raises
-        Conflict when the name is taken and ``replace`` is false."""
+        Conflict when the name is taken and ``replace`` is false.
+        """
 
     async def remove(self, name: str, cx: Context) -> None:
         """Remove an entry, also a broken one. Raises NotFound."""
@@ -152,7 +161,8 @@ class Network(Protocol):
 
     def plan(self, vm_id: str, request: VmRequest, taken: Iterable[NetPlan]) -> NetPlan:
         """Decide addresses and forwards; pure, except for asking the host what is free.
-        ``taken`` are the plans of all other VMs."""
+        ``taken`` are the plans of all other VMs.
+        """
 
     async def up(self, plan: NetPlan, cx: Context) -> None:
         """Make what the plan needs on the host; idempotent."""
@@ -201,7 +211,8 @@ class Machine(Protocol):
 
     async def snapshot(self, into: Path) -> None:
         """Write memory and device state into the directory ``into``. Raises BangerError where
-        the driver cannot."""
+        the driver cannot.
+        """
 
 
 class VmmDriver(Protocol):
@@ -210,7 +221,8 @@ class VmmDriver(Protocol):
     async def accel(self, wanted: Accel, dirs: VmDirs, cx: Context) -> str:
         """Decide ``kvm`` or ``tcg``. ``auto`` boots a tiny guest once and remembers the verdict;
         ``kvm`` raises HostNotReady where it does not work. ``dirs`` names a kernel and initrd
-        to boot (its disks are not touched)."""
+        to boot (its disks are not touched).
+        """
 
     def launch(self, plan: VmPlan, dirs: VmDirs, accel: str) -> LaunchSpec:
         """Say how to start the VM: pure, the same input gives the same answer."""

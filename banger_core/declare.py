@@ -106,7 +106,8 @@ class Settings(Declared):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkAttachment(Declared):
     """Acts when a VM joins or leaves its network (names, firewalls); see
-    ``contracts.NetworkAttachment``. Attachments named in ``after`` go first."""
+    ``contracts.NetworkAttachment``. Attachments named in ``after`` go first.
+    """
 
     after: tuple[str, ...] = ()
 
@@ -114,7 +115,8 @@ class NetworkAttachment(Declared):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshPolicy(Declared):
     """A layer of SSH policy; see ``contracts.SshPolicyLayer``. A plugin's own ``precedence`` is
-    clamped to 1–499; only root-owned configuration raises it (DESIGN 4)."""
+    clamped to 1–499; only root-owned configuration raises it (DESIGN 4).
+    """
 
     precedence: int = 100
 

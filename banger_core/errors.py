@@ -21,9 +21,11 @@ prints it as ``error:`` / ``cause:`` / ``try:`` lines, or the same three as JSON
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 class ExitCode(IntEnum):

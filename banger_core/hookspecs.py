@@ -5,12 +5,13 @@ Every docstring has an example that runs (a test does) and says when the hook is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from banger_core import declare
 
 PROJECT = "banger"

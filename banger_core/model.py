@@ -6,11 +6,13 @@ Digests are ``sha256:`` and 64 lower-case hexadecimal digits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 Accel = Literal["auto", "kvm", "tcg"]
 Level = Literal["pass", "warn", "fail"]
@@ -35,7 +37,8 @@ class VmState(StrEnum):
 
 class EntryKind(StrEnum):
     """What a layer entry is. ``WHITEOUT`` removes ``path``; ``OPAQUE`` hides what lower layers
-    put into the directory ``path`` (OCI image specification, layer.md)."""
+    put into the directory ``path`` (OCI image specification, layer.md).
+    """
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -137,7 +140,8 @@ class KernelPin:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelFiles:
     """A kernel on disk: ``vmlinux`` is an uncompressed ELF, ``modules`` a directory that holds
-    the ``kernel/`` tree and ``modules.*`` lists (or None when everything is built in)."""
+    the ``kernel/`` tree and ``modules.*`` lists (or None when everything is built in).
+    """
 
     vmlinux: Path
     initrd: Path | None = None
@@ -198,7 +202,8 @@ class Forward:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetPlan:
     """How one VM is connected. ``kind`` tells the driver how (``user``: the VMM's own user-mode
-    network; ``none``: no network card; ``tap``: a host interface named ``tap``)."""
+    network; ``none``: no network card; ``tap``: a host interface named ``tap``).
+    """
 
     network: str
     kind: str
@@ -223,7 +228,8 @@ class NetPlan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessId:
     """A process that cannot be mistaken for another: pid, start time in clock ticks after boot
-    (``/proc/PID/stat`` field 22) and the boot's id (``/proc/sys/kernel/random/boot_id``)."""
+    (``/proc/PID/stat`` field 22) and the boot's id (``/proc/sys/kernel/random/boot_id``).
+    """
 
     pid: int
     start_ticks: int
@@ -313,7 +319,8 @@ class LaunchSpec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineExit:
     """How a VMM process ended. ``status`` is its exit status, None when nobody saw it;
-    ``reason`` is what the VMM said (``guest-shutdown``, ``guest-panic``, ``killed`` …)."""
+    ``reason`` is what the VMM said (``guest-shutdown``, ``guest-panic``, ``killed`` …).
+    """
 
     status: int | None
     reason: str = ""
@@ -378,7 +385,8 @@ class ImageRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshTarget:
     """How to reach a VM with OpenSSH: ``argv`` is complete up to the remote command;
-    ``origins`` says for each option who set it."""
+    ``origins`` says for each option who set it.
+    """
 
     name: str
     vm_id: str

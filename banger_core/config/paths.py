@@ -86,7 +86,7 @@ class Paths:
 
     @property
     def known_hosts(self) -> Path:
-        """banger's own known hosts."""
+        """Banger's own known hosts."""
         return self.ssh / "known_hosts"
 
     def note(self, name: str) -> Path:
