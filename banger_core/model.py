@@ -340,6 +340,7 @@ class VmRecord:
     started_at: float | None = None
     process: ProcessId | None = None
     launch: LaunchSpec | None = None
+    image_id: str = ""
     host_key: str = ""
     accel: str = ""
     problem: str = ""
@@ -357,7 +358,11 @@ class VmRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """An image that is here, with its full boot set. Paths are inside ``directory``."""
+    """An image that is here, with its full boot set. Paths are inside ``directory``.
+
+    ``disk_size`` is the virtual size of its root disk, ``content_size`` what is in it, and
+    ``minimum_size`` the smallest disk that holds it.
+    """
 
     id: str
     name: str
@@ -366,6 +371,7 @@ class ImageRecord:
     directory: Path
     disk_size: int
     content_size: int
+    minimum_size: int
     created_at: float
 
     @property
