@@ -147,6 +147,16 @@ class KernelFiles:
     initrd: Path | None = None
     modules: Path | None = None
 
+    @classmethod
+    def in_directory(cls, directory: Path) -> KernelFiles:
+        """The files of the catalogue's layout: ``vmlinux``, ``initrd.img`` and ``modules/``."""
+        initrd, modules = directory / "initrd.img", directory / "modules"
+        return cls(
+            vmlinux=directory / "vmlinux",
+            initrd=initrd if initrd.is_file() else None,
+            modules=modules if modules.is_dir() else None,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelEntry:
@@ -382,10 +392,7 @@ class ImageRecord:
     @property
     def kernel_files(self) -> KernelFiles:
         """The image's own copy of its kernel."""
-        modules = self.directory / "modules"
-        return KernelFiles(
-            vmlinux=self.directory / "vmlinux", modules=modules if modules.is_dir() else None
-        )
+        return KernelFiles.in_directory(self.directory / "kernel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
