@@ -1,0 +1,1 @@
+"""The life cycle of VMs: steps with undo, supervision, readiness, reconciliation."""
