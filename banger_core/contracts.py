@@ -14,33 +14,31 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from banger_core.errors import BangerError
-from banger_core.model import (
-    Accel,
-    Entry,
-    Event,
-    Finding,
-    GuestFiles,
-    GuestPin,
-    ImagePin,
-    ImageRef,
-    KernelEntry,
-    KernelFiles,
-    KernelPin,
-    LaunchSpec,
-    MachineExit,
-    NetPlan,
-    ProcessId,
-    VmDirs,
-    VmPlan,
-    VmRecord,
-    VmRequest,
-)
-
 if TYPE_CHECKING:
     import logging
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from banger_core.model import (
+        Accel,
+        Entry,
+        Finding,
+        GuestFiles,
+        GuestPin,
+        ImagePin,
+        ImageRef,
+        KernelEntry,
+        KernelFiles,
+        KernelPin,
+        LaunchSpec,
+        MachineExit,
+        NetPlan,
+        ProcessId,
+        VmDirs,
+        VmPlan,
+        VmRecord,
+        VmRequest,
+    )
 
 
 class Context(Protocol):
@@ -234,7 +232,7 @@ class VmmDriver(Protocol):
         """Take over a VM that an earlier daemon started."""
 
 
-# --- SSH policy, reviews, doctor, sinks ------------------------------------------------------
+# --- SSH policy and doctor -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,9 +256,6 @@ class SshPatch:
 SshPolicyLayer = Callable[[SshFacts], SshPatch]
 """A pure function; ``load`` names it directly."""
 
-PlanReview = Callable[[VmPlan], Iterable[Finding]]
-"""A pure function; a finding of level ``fail`` blocks the plan. ``load`` names it directly."""
-
 
 class DoctorCheck(Protocol):
     """Checks one aspect of the host."""
@@ -270,14 +265,3 @@ class DoctorCheck(Protocol):
 
     async def fix(self, cx: Context) -> list[Finding]:
         """Mend what is safe to mend and say what was done; empty when nothing can be."""
-
-
-class EventSink(Protocol):
-    """Observes events; whatever it raises is logged and changes nothing."""
-
-    async def handle(self, event: Event) -> None:
-        """Take one event; slow sinks lose the oldest."""
-
-
-ErrorHints = Callable[[BangerError], Iterable[str]]
-"""A function from an error to more hints; ``load`` names it directly."""

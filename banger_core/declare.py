@@ -89,11 +89,6 @@ class VmmDriver(Declared):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Command(Declared):
-    """A CLI command of a plugin: ``load`` names a typer app, mounted as ``banger NAME``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorCheck(Declared):
     """A check of the host; see ``contracts.DoctorCheck``."""
 
@@ -119,25 +114,6 @@ class SshPolicy(Declared):
     """
 
     precedence: int = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanReview(Declared):
-    """Looks at a finished plan and may refuse it; see ``contracts.PlanReview``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventSink(Declared):
-    """Observes events; ``watch`` are the kinds it wants (empty: all)."""
-
-    watch: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorHints(Declared):
-    """Adds hints to errors; ``watch`` are the error codes it knows (empty: all)."""
-
-    watch: tuple[str, ...] = ()
 
 
 def _check_schemes(name: str, schemes: tuple[str, ...]) -> None:
