@@ -60,6 +60,12 @@ class Context(Protocol):
     def state_dir(self) -> Path:
         """A private directory (0700) of the plugin that stays."""
 
+    @property
+    def kernels_dir(self) -> Path:
+        """``<state>/kernels`` (0700): the on-disk kernel catalogue that every plugin may read and
+        its keeper writes.
+        """
+
     def progress(self, what: str, done: int, total: int) -> None:
         """Report progress; bytes when ``what`` names a download. ``total`` 0 means unknown.
         Callable from any thread. Raises Interrupted when the operation has been cancelled.
