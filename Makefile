@@ -1,26 +1,26 @@
-# Every target sets up what it needs first and says what it installs.
-PYTHON ?= python3
+# Every target sets up what it needs first, and says what it installs.
+.PHONY: run test lint docs bench clean
 
-.PHONY: run test lint docs bench clean setup
-
-setup:
-	@scripts/setup
-
-run: setup
+run:
+	@scripts/setup run
 	@scripts/first-vm
 
-test: setup
+test:
+	@scripts/setup test
 	@scripts/test
 
-lint: setup
+lint:
+	@scripts/setup test
 	@scripts/lint
 
-docs: setup
-	@.venv/bin/python -m scripts.docs
+docs:
+	@scripts/setup test
+	@for page in scripts/generate_*.py; do .venv/bin/python $$page; done
 
-bench: setup
-	@.venv/bin/python -m bench
+bench:
+	@scripts/setup test
+	@for bench in bench/*.py; do echo "== $$bench"; .venv/bin/python $$bench; done
 
 clean:
-	rm -rf .venv .setup build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .setup build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
