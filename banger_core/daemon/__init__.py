@@ -1,0 +1,1 @@
+"""bangerd: the HTTP API over the engine, on a private Unix socket."""

@@ -1,0 +1,72 @@
+"""``bangerd``: take the lock, bind the socket, settle the past, serve."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from banger_core import __version__
+from banger_core.config.paths import Paths
+from banger_core.daemon.listen import bind, unbind
+from banger_core.errors import BangerError, Conflict, ExitCode
+from banger_core.store.locks import FileLock
+
+log = logging.getLogger("banger.daemon")
+
+
+def main() -> None:
+    """Run the daemon until it is told to stop. Exits 0 when another one serves this state."""
+    os.umask(0o077)
+    logging.basicConfig(
+        level=os.environ.get("BANGER_LOG", "INFO").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        paths = Paths.from_environment().ready()
+        _serve_alone(paths)
+    except BangerError as problem:
+        log.error("%s: %s", problem.summary, problem.cause)  # noqa: TRY400 - a reason, no defect
+        sys.stderr.write(f"error: {problem.summary}\ncause: {problem.cause}\n")
+        sys.exit(problem.exit_code)
+    sys.exit(ExitCode.OK)
+
+
+def _serve_alone(paths: Paths) -> None:
+    lock = FileLock(paths.daemon_lock)
+    try:
+        lock.acquire()
+    except Conflict:
+        log.info("another daemon serves %s", paths.state)
+        return
+    with lock:
+        listener = bind(paths.socket)
+        try:
+            asyncio.run(_serve(paths, listener))
+        finally:
+            unbind(paths.socket, listener)
+
+
+async def _serve(paths: Paths, listener: object) -> None:
+    import socket
+
+    from banger_core.config.settings import load_settings
+    from banger_core.daemon.server import Daemon
+    from banger_core.engine.engine import Engine
+    from banger_core.engine.failpoints import check_environment
+    from banger_core.plugins.registry import load_registry
+
+    assert isinstance(listener, socket.socket)
+    check_environment()
+    registry = load_registry(paths)
+    settings = load_settings(paths, registry)
+    engine = Engine(paths, settings, registry)
+    log.info("bangerd %s, pid %d, state %s", __version__, os.getpid(), paths.state)
+    await Daemon(engine).serve(listener)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The API of images and kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from banger_core.daemon.bodies import PullImage, PullKernel
+from banger_core.daemon.routes import Endpoint, read_body
+from banger_core.daemon.streams import stream_operation
+from banger_core.daemon.views import image_view, kernel_view
+from banger_core.engine.engine import Engine
+from banger_core.engine.operations import Operation
+from banger_core.model import ImageRecord
+
+
+def image_endpoints(engine: Engine) -> list[Endpoint]:
+    """The endpoints under ``/v1/images`` and ``/v1/kernels``."""
+    return [*_images(engine), *_kernels(engine)]
+
+
+def _images(engine: Engine) -> list[Endpoint]:
+    def view(image: ImageRecord) -> dict[str, Any]:
+        return image_view(image, [vm.name for vm in engine.records.vms_using_image(image.id)])
+
+    async def list_images(_: Request) -> Response:
+        """List the images that are here."""
+        images = sorted(engine.records.images(), key=lambda image: image.name)
+        return JSONResponse({"images": [view(image) for image in images]})
+
+    async def show_image(request: Request) -> Response:
+        """One image, by name, id or unique prefix of an id."""
+        return JSONResponse(view(engine.records.image(request.path_params["name"])))
+
+    async def pull(request: Request) -> Response:
+        """Pull an image: everything fetched, verified and written, or nothing kept."""
+        body = await read_body(request, PullImage)
+
+        async def work(operation: Operation) -> Any:
+            image, new = await engine.images.pull(
+                body.ref, operation, name=body.name, kernel=body.kernel, size=body.size
+            )
+            operation.mark("total")
+            return {"image": view(image), "new": new, "timing": operation.timing}
+
+        return stream_operation(engine, f"pulling {body.ref}", work)
+
+    async def delete(request: Request) -> Response:
+        """Delete an image that no VM uses."""
+        name = request.path_params["name"]
+
+        async def work(operation: Operation) -> Any:
+            image = await engine.images.delete(name, operation)
+            return {"image": {"id": image.id, "name": image.name}}
+
+        return stream_operation(engine, f"deleting image {name}", work)
+
+    return [
+        Endpoint("GET", "/v1/images", list_images),
+        Endpoint("POST", "/v1/images/pull", pull, PullImage, streams=True),
+        Endpoint("GET", "/v1/images/{name}", show_image),
+        Endpoint("DELETE", "/v1/images/{name}", delete, streams=True),
+    ]
+
+
+def _kernels(engine: Engine) -> list[Endpoint]:
+    async def list_kernels(request: Request) -> Response:
+        """List the kernels that are here, or with ``available`` those on offer."""
+        here = {entry.name: entry for entry in await engine.kernels.here()}
+        if request.query_params.get("available") == "1":
+            offers = await engine.kernels.available()
+            views = [
+                kernel_view(entry, provider=provider, here=entry.name in here)
+                for provider, entry in offers
+            ]
+        else:
+            views = [kernel_view(entry) for entry in here.values()]
+        return JSONResponse({"kernels": views})
+
+    async def show_kernel(request: Request) -> Response:
+        """One kernel that is here."""
+        return JSONResponse(kernel_view(await engine.kernels.show(request.path_params["name"])))
+
+    async def pull(request: Request) -> Response:
+        """Pull a kernel into the catalogue."""
+        body = await read_body(request, PullKernel)
+
+        async def work(operation: Operation) -> Any:
+            entry = await engine.kernels.pull(body.name, operation, force=body.force)
+            return {"kernel": kernel_view(entry)}
+
+        return stream_operation(engine, f"pulling kernel {body.name}", work)
+
+    async def delete(request: Request) -> Response:
+        """Remove a kernel from the catalogue; images keep their own copies."""
+        name = request.path_params["name"]
+
+        async def work(operation: Operation) -> Any:
+            await engine.kernels.remove(name, operation)
+            return {"kernel": {"name": name}}
+
+        return stream_operation(engine, f"removing kernel {name}", work)
+
+    return [
+        Endpoint("GET", "/v1/kernels", list_kernels),
+        Endpoint("POST", "/v1/kernels/pull", pull, PullKernel, streams=True),
+        Endpoint("GET", "/v1/kernels/{name}", show_kernel),
+        Endpoint("DELETE", "/v1/kernels/{name}", delete, streams=True),
+    ]

@@ -1,0 +1,61 @@
+"""What the API says about things: plain JSON values, the same for every client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from banger_core.jsonable import to_json
+from banger_core.model import ImageRecord, KernelEntry, VmRecord
+
+
+def vm_view(record: VmRecord) -> dict[str, Any]:
+    """One VM. Sizes in bytes, times in seconds since the epoch."""
+    plan = record.plan
+    host, port = plan.net.ssh
+    return {
+        "id": record.id,
+        "name": record.name,
+        "state": record.state.value,
+        "image": plan.image.ref,
+        "image_id": record.image_id,
+        "image_digest": plan.image.digest,
+        "kernel": f"{plan.kernel.name} {plan.kernel.version}",
+        "vcpu": plan.vcpu,
+        "memory": plan.memory,
+        "disk_size": plan.disk_size,
+        "network": plan.net.network,
+        "driver": plan.driver,
+        "accel": record.accel,
+        "address": host,
+        "ssh_port": port,
+        "created_at": record.created_at,
+        "started_at": record.started_at,
+        "ephemeral": plan.ephemeral,
+        "labels": dict(plan.labels),
+        "problem": record.problem,
+        "pid": record.process.pid if record.process else None,
+    }
+
+
+def image_view(image: ImageRecord, used_by: list[str]) -> dict[str, Any]:
+    """One image."""
+    return {
+        "id": image.id,
+        "name": image.name,
+        "ref": image.pin.ref,
+        "source": image.pin.source,
+        "digest": image.pin.digest,
+        "architecture": image.pin.architecture,
+        "kernel": f"{image.kernel.name} {image.kernel.version}",
+        "disk_size": image.disk_size,
+        "content_size": image.content_size,
+        "minimum_size": image.minimum_size,
+        "created_at": image.created_at,
+        "config": to_json(image.pin.config),
+        "used_by": used_by,
+    }
+
+
+def kernel_view(entry: KernelEntry, *, provider: str = "", here: bool = True) -> dict[str, Any]:
+    """One kernel, here or on offer."""
+    return {**to_json(entry), "provider": provider, "here": here}

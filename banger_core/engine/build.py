@@ -1,0 +1,95 @@
+"""Build a VM: its directory, its image, its disk and its host key."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from banger_core.engine.failpoints import afailpoint, register
+from banger_core.engine.operations import Operation, in_thread, together
+from banger_core.guest.hostkey import make_host_key
+from banger_core.model import ImageRecord, KernelFiles, VmPlan, VmRecord
+from banger_core.plan.limits import check_disk
+from banger_core.rootfs.disks import clone_disk, seed_for
+
+if TYPE_CHECKING:
+    from banger_core.engine.engine import Engine
+
+AFTER_RECORD = register("create.after_record", "a VM is recorded, nothing of it is there")
+AFTER_DIRECTORY = register("create.after_directory", "a VM has a directory and nothing in it")
+AFTER_DISK = register("create.after_disk", "a VM has a disk and no key")
+AFTER_BUILD = register("create.after_build", "a VM is complete and not said to be")
+
+
+class VmBuilder:
+    """Makes what a VM keeps while it is stopped."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def build(self, record: VmRecord, operation: Operation) -> VmRecord:
+        """Make everything that ``record`` plans and return it with image and host key."""
+        await afailpoint(AFTER_RECORD)
+        plan = record.plan
+        directory = await self._engine.effects.make_directory(
+            plan.id, "directory", self._engine.paths.vm_state(plan.id)
+        )
+        await afailpoint(AFTER_DIRECTORY)
+        image = await self._image(plan, operation)
+        record = replace(record, image_id=image.id)
+        self._engine.records.update_vm(record)
+        host_key, _, _ = await together(
+            self._host_key(directory),
+            self._disk(plan, image, directory, operation),
+            self._kernel(plan, image, directory, operation),
+        )
+        record = replace(record, host_key=host_key)
+        self._engine.records.update_vm(record)
+        await afailpoint(AFTER_BUILD)
+        return record
+
+    async def _image(self, plan: VmPlan, operation: Operation) -> ImageRecord:
+        image = await self._engine.images.for_plan(plan, operation)
+        operation.mark("image")
+        check_disk(plan.disk_size, image.minimum_size)
+        return image
+
+    async def _disk(
+        self, plan: VmPlan, image: ImageRecord, directory: Path, operation: Operation
+    ) -> None:
+        def work() -> None:
+            base = seed_for(image.rootfs, plan.disk_size, image.directory / "seeds")
+            clone_disk(
+                base, disk_path(directory, plan), format=plan.disk_format, size=plan.disk_size
+            )
+
+        await in_thread(operation, work)
+        await afailpoint(AFTER_DISK)
+
+    async def _host_key(self, directory: Path) -> str:
+        """Make the guest runtime's host key; returns its public half."""
+        private, public = await make_host_key(self._engine.run)
+        await asyncio.to_thread(self._engine.write_private, directory / "hostkey", private)
+        return public
+
+    async def _kernel(
+        self, plan: VmPlan, image: ImageRecord, directory: Path, operation: Operation
+    ) -> None:
+        """A VM with a kernel other than its image's keeps a copy of its own."""
+        if (plan.kernel.name, plan.kernel.version) != (image.kernel.name, image.kernel.version):
+            await self._engine.kernels.place(plan.kernel, directory / "kernel", operation)
+
+
+def disk_path(directory: Path, plan: VmPlan) -> Path:
+    """The root disk in a VM's directory."""
+    return directory / f"root.{plan.disk_format}"
+
+
+def boot_kernel(directory: Path, image: ImageRecord) -> tuple[KernelFiles, Path]:
+    """The kernel a VM boots, and the directory that keeps the initramfs made for it."""
+    own = directory / "kernel"
+    if own.is_dir():
+        return KernelFiles.in_directory(own), directory
+    return image.kernel_files, image.directory

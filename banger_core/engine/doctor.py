@@ -1,0 +1,97 @@
+"""The doctor: the core's own checks and those of the plugins, one failing alone."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from banger_core.errors import BangerError
+from banger_core.model import Finding
+from banger_core.plan.review import missing_needs
+from banger_core.sizes import format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from banger_core.contracts import Context, DoctorCheck
+    from banger_core.engine.engine import Engine
+
+SPACE_WANTED = 5 << 30
+"""Less free space than this, in bytes, is worth a warning."""
+
+
+async def examine(engine: Engine) -> list[Finding]:
+    """Run every check and return what was found, the core's own first."""
+    findings = [*_needs(engine), *_space(engine), *_plugins(engine)]
+    return findings + await _ask_all(engine, lambda check, cx: check.check(cx))
+
+
+async def mend(engine: Engine) -> list[Finding]:
+    """Let every check mend what is safe to mend; returns what was done."""
+    return await _ask_all(engine, lambda check, cx: check.fix(cx))
+
+
+async def _ask_all(
+    engine: Engine, ask: Callable[[DoctorCheck, Context], Awaitable[list[Finding]]]
+) -> list[Finding]:
+    findings: list[Finding] = []
+    for name in engine.registry.doctor_checks.names():
+        try:
+            check = engine.registry.doctor_checks.load(name)
+            findings += await ask(check, engine.context(name))
+        except BangerError as problem:
+            findings.append(
+                Finding(
+                    level="fail",
+                    subject=name,
+                    message=problem.summary,
+                    why=problem.cause,
+                    fix=problem.hints[0] if problem.hints else "",
+                )
+            )
+    return findings
+
+
+def _needs(engine: Engine) -> list[Finding]:
+    registry = engine.registry
+    catalogues = (
+        registry.image_sources,
+        registry.kernel_providers,
+        registry.guest_runtimes,
+        registry.networks,
+        registry.vmm_drivers,
+    )
+    chosen = [catalogue.declared(name) for catalogue in catalogues for name in catalogue.names()]
+    return missing_needs(chosen) or [
+        Finding(level="pass", subject="programs", message="every program that plugins need is here")
+    ]
+
+
+def _space(engine: Engine) -> list[Finding]:
+    free = shutil.disk_usage(engine.paths.state).free
+    if free >= SPACE_WANTED:
+        message = f"{format_size(free)} free for {engine.paths.state}"
+        return [Finding(level="pass", subject="disk space", message=message)]
+    return [
+        Finding(
+            level="warn",
+            subject="disk space",
+            message=f"only {format_size(free)} free for {engine.paths.state}",
+            why="images and disks of VMs lie there",
+            fix="banger image list, then banger image delete NAME",
+        )
+    ]
+
+
+def _plugins(engine: Engine) -> list[Finding]:
+    return [
+        Finding(
+            level="fail",
+            subject=f"plugin {plugin.name}",
+            message=f"{plugin.distribution} {plugin.version} is {plugin.status}",
+            why=plugin.error,
+            fix=f"pip install --upgrade {plugin.distribution}, or BANGER_DISABLE={plugin.name}",
+        )
+        for plugin in engine.registry.plugins()
+        if plugin.status in ("broken", "incompatible")
+    ]

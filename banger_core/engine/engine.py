@@ -1,0 +1,116 @@
+"""The engine: one per state directory, owned by the daemon; everything else hangs on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from banger_core.config.paths import Paths, secure_dir
+from banger_core.config.settings import Settings
+from banger_core.engine.console import ConsoleRing
+from banger_core.engine.context import PluginContext
+from banger_core.engine.effects import Effects
+from banger_core.engine.events import EventBus
+from banger_core.engine.images import ImageStore
+from banger_core.engine.kernels import KernelShelf
+from banger_core.engine.machines import MachineRoom
+from banger_core.engine.operations import Operation, Operations
+from banger_core.engine.reconcile import Reconciler
+from banger_core.engine.run import run
+from banger_core.engine.ssh import identity, policy, run_in_guest, ssh_target
+from banger_core.model import SshTarget, VmRecord, VmRequest
+from banger_core.plan.choose import Chooser
+from banger_core.plan.ssh_policy import SshSetting
+from banger_core.plugins.registry import Registry
+from banger_core.store.content import write_atomic
+from banger_core.store.database import Database
+from banger_core.store.intents import Intents
+from banger_core.store.records import Records
+
+log = logging.getLogger("banger.engine")
+
+
+class Engine:
+    """Holds the rooms together. Used on one event loop."""
+
+    def __init__(self, paths: Paths, settings: Settings, registry: Registry) -> None:
+        self.paths, self.settings, self.registry = paths, settings, registry
+        self._database = Database.open(paths.database)
+        self.records = Records(self._database)
+        self.intents = Intents(self._database)
+        self.events = EventBus()
+        self.operations = Operations(self.events)
+        self.effects = Effects(self)
+        self.kernels = KernelShelf(self)
+        self.images = ImageStore(self)
+        self.machines = MachineRoom(self)
+        self._reconciler = Reconciler(self)
+        self._consoles: dict[str, ConsoleRing] = {}
+        self._identity = asyncio.Lock()
+        self._timer: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Settle what an earlier daemon left, adopt its VMs, and start looking after them."""
+        await self._reconciler.at_start()
+        await self._reconciler.expire()
+        self._timer = asyncio.create_task(self._reconciler.on_timer(), name="reconcile")
+
+    async def close(self) -> None:
+        """Stop all operations (they undo their work) and let go of the VMs, which go on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.operations.close()
+        await self.machines.close()
+        self._database.close()
+
+    def context(self, plugin: str, operation: Operation | None = None) -> PluginContext:
+        """The context for calls into the implementation named ``plugin``."""
+        return PluginContext(plugin, self.paths, self.settings.plugin(plugin), operation)
+
+    def chooser(self, operation: Operation | None = None) -> Chooser:
+        """Chooses images, kernels and guest runtimes on behalf of ``operation``."""
+        return Chooser(
+            self.registry,
+            self.settings,
+            self.records,
+            lambda plugin: self.context(plugin, operation),
+        )
+
+    # --- SSH ---------------------------------------------------------------------------------
+
+    async def identity(self) -> Path:
+        """Banger's key pair: the configured one, or made on first use."""
+        async with self._identity:
+            return await identity(self.paths, self.settings, self.run)
+
+    def ssh_settings(self, request: VmRequest) -> dict[str, SshSetting]:
+        """Fold the SSH policy layers for a VM that is being planned."""
+        return policy(self.registry, self.settings, request)
+
+    def ssh_target(self, record: VmRecord) -> SshTarget:
+        """How to reach ``record`` with OpenSSH."""
+        return ssh_target(record, self.paths, self.settings)
+
+    async def run_in_guest(self, record: VmRecord, command: str, *, timeout: float) -> bytes:
+        """Run a command in a guest over SSH and return its stdout."""
+        return await run_in_guest(self.ssh_target(record), command, self.run, timeout)
+
+    # --- small services ----------------------------------------------------------------------
+
+    async def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0) -> bytes:
+        """Run a host program to its end."""
+        return await run(argv, stdin=stdin, timeout=timeout)
+
+    def write_private(self, path: Path, data: bytes) -> None:
+        """Write a file that only this user can read, whole or not at all."""
+        write_atomic(path, data)
+
+    def console(self, vm_id: str) -> ConsoleRing:
+        """What the serial console of a VM said, bounded."""
+        ring = self._consoles.get(vm_id)
+        if ring is None:
+            directory = secure_dir(self.paths.vm_state(vm_id))
+            ring = self._consoles[vm_id] = ConsoleRing(directory / "console.log")
+        return ring

@@ -1,0 +1,200 @@
+"""Images that are here: pulled whole, with their own kernel and initramfs, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from banger_core.engine.failpoints import afailpoint, register
+from banger_core.engine.operations import Operation, in_thread, together
+from banger_core.errors import Conflict
+from banger_core.guest.initrd import build_initrd, initrd_digest
+from banger_core.model import GuestPin, ImagePin, ImageRecord, KernelFiles, KernelPin, VmPlan
+from banger_core.plan.names import make_id
+from banger_core.rootfs.build import RootfsFacts, build_rootfs
+
+if TYPE_CHECKING:
+    from banger_core.engine.engine import Engine
+
+register("pull.after_intent", "an image is announced, nothing of it is there")
+register("pull.after_rootfs", "a root file system is written, the image is not recorded")
+register("pull.before_record", "an image lies in its place, the record is missing")
+
+
+class ImageStore:
+    """Pulls, finds and deletes images for one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def pull(
+        self, ref: str, operation: Operation, *, name: str = "", kernel: str = "", size: int | None
+    ) -> tuple[ImageRecord, bool]:
+        """Make ``ref`` an image here, as it is now at its source.
+
+        Returns the image, and whether it is new (False: the same one was here already). ``size``
+        is the virtual size of its disk in bytes (None: the configured one).
+        """
+        operation.step(f"resolving {ref}")
+        chooser = self._engine.chooser(operation)
+        pin, kernel_pin, guest = await together(
+            chooser.image(ref), chooser.kernel(kernel), chooser.guest()
+        )
+        return await self.ensure(pin, kernel_pin, guest, operation, name=name, size=size)
+
+    async def for_plan(self, plan: VmPlan, operation: Operation) -> ImageRecord:
+        """Return the image that ``plan`` pinned; pulls it when it is not here.
+
+        A VM with a kernel of its own uses the image as it is here, with whatever kernel.
+        """
+        for image in self._engine.records.images():
+            if image.pin.digest == plan.image.digest:
+                return image
+        image, _ = await self.ensure(plan.image, plan.kernel, plan.guest, operation)
+        return image
+
+    async def ensure(
+        self,
+        pin: ImagePin,
+        kernel: KernelPin,
+        guest: GuestPin,
+        operation: Operation,
+        *,
+        name: str = "",
+        size: int | None = None,
+    ) -> tuple[ImageRecord, bool]:
+        """Return the image of exactly these pins, made now when it is not here yet."""
+        wanted = size or self._engine.settings.image.size
+        lock = self._locks.setdefault(pin.digest, asyncio.Lock())
+        async with lock:
+            for image in self._engine.records.images():
+                if _same(image, pin, kernel) and (size is None or image.disk_size == wanted):
+                    return self._rename(image, name), False
+            record = await self._make(pin, kernel, guest, operation, name or pin.name, wanted)
+            return record, True
+
+    async def _make(
+        self,
+        pin: ImagePin,
+        kernel: KernelPin,
+        guest: GuestPin,
+        operation: Operation,
+        name: str,
+        size: int,
+    ) -> ImageRecord:
+        image_id = make_id()
+        directory = self._engine.paths.images / image_id
+        effects = self._engine.effects
+        try:
+            await effects.make_directory(f"image-{image_id}", "directory", directory)
+            await afailpoint("pull.after_intent")
+            operation.step(f"fetching {pin.ref}")
+            _, kernel_pin = await together(
+                self._fetch(pin, operation),
+                self._engine.kernels.place(kernel, directory / "kernel", operation),
+            )
+            operation.mark("fetched")
+            operation.step("writing the root file system")
+            facts = await self._write(pin, directory / "rootfs.ext4", size, operation)
+            operation.mark("written")
+            await afailpoint("pull.after_rootfs")
+            record = ImageRecord(
+                id=image_id,
+                name=name,
+                pin=pin,
+                kernel=kernel_pin,
+                directory=directory,
+                disk_size=facts.size,
+                content_size=facts.content_size,
+                minimum_size=facts.minimum_size,
+                created_at=time.time(),
+            )
+            await self.initrd(record.kernel_files, directory, guest, operation)
+            await afailpoint("pull.before_record")
+            self._replace(record)
+        except BaseException:
+            await effects.undo(f"image-{image_id}")
+            raise
+        return record
+
+    async def _fetch(self, pin: ImagePin, operation: Operation) -> None:
+        source = self._engine.registry.image_sources.load(pin.source)
+        await source.fetch(pin, self._engine.context(pin.source, operation))
+
+    async def _write(
+        self, pin: ImagePin, out: Path, size: int, operation: Operation
+    ) -> RootfsFacts:
+        source = self._engine.registry.image_sources.load(pin.source)
+        context = self._engine.context(pin.source, operation)
+        return await in_thread(
+            operation,
+            lambda: build_rootfs(
+                lambda: source.layers(pin, context),
+                out,
+                size=size,
+                identity=pin.digest.encode(),
+                progress=operation.progress,
+            ),
+        )
+
+    async def initrd(
+        self, kernel: KernelFiles, directory: Path, guest: GuestPin, operation: Operation
+    ) -> Path:
+        """Return the initramfs for ``kernel`` with this guest runtime, made when it is not in
+        ``directory`` yet; one made by an older guest runtime is removed.
+        """
+        out = directory / f"initrd-{initrd_digest(guest, kernel)}.cpio"
+        if not out.exists():
+            runtime = self._engine.registry.guest_runtimes.load(guest.runtime)
+            files = await runtime.materialise(guest, self._engine.context(guest.runtime, operation))
+            await in_thread(operation, lambda: build_initrd(files, kernel, out))
+            for other in directory.glob("initrd-*.cpio"):
+                if other != out:
+                    other.unlink(missing_ok=True)
+        return out
+
+    def _rename(self, image: ImageRecord, name: str) -> ImageRecord:
+        if not name or image.name == name:
+            return image
+        renamed = replace(image, name=name)
+        self._give_way(renamed)
+        self._engine.records.update_image(renamed)
+        return renamed
+
+    def _replace(self, record: ImageRecord) -> None:
+        """Record a new image; an older one of that name loses it, and goes when nothing uses it."""
+        self._give_way(record)
+        self._engine.records.add_image(record)
+
+    def _give_way(self, record: ImageRecord) -> None:
+        for old in self._engine.records.images():
+            if old.name == record.name and old.id != record.id:
+                self._engine.records.update_image(replace(old, name=f"{old.name}-{old.id[:6]}"))
+
+    async def delete(self, ref: str, operation: Operation) -> ImageRecord:
+        """Delete an image. Raises NotFound, and Conflict while a VM is made of it."""
+        image = self._engine.records.image(ref)
+        users = self._engine.records.vms_using_image(image.id)
+        if users:
+            names = ", ".join(sorted(vm.name for vm in users))
+            raise Conflict(
+                f"image {image.name} is in use",
+                cause=f"VMs made of it: {names}",
+                hints=[f"banger vm delete {names.replace(',', '')}"],
+            )
+        operation.step(f"deleting {image.name}")
+        self._engine.records.remove_image(image.id)
+        await self._engine.effects.undo(f"image-{image.id}")
+        return image
+
+
+def _same(image: ImageRecord, pin: ImagePin, kernel: KernelPin) -> bool:
+    return (
+        image.pin.digest == pin.digest
+        and image.kernel.name == kernel.name
+        and image.kernel.version == kernel.version
+    )

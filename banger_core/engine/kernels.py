@@ -1,0 +1,131 @@
+"""Kernels: pulled into the catalogue, and copied from there into each image."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from banger_core.config.paths import secure_dir
+from banger_core.engine.operations import Operation
+from banger_core.errors import Conflict, HostNotReady, NotFound
+from banger_core.model import KernelEntry, KernelPin
+
+if TYPE_CHECKING:
+    from banger_core.contracts import KernelCatalogue
+    from banger_core.engine.engine import Engine
+
+
+class KernelShelf:
+    """What one engine does with kernels, whichever plugins provide them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def _catalogue_name(self) -> str:
+        return self._engine.settings.kernel.catalogue
+
+    def _catalogue(self) -> KernelCatalogue:
+        providers = self._engine.registry.kernel_providers
+        name = self._catalogue_name
+        if name not in providers.names() or not providers.declared(name).catalogue:
+            raise HostNotReady(
+                f"there is no kernel catalogue {name!r}",
+                cause="no installed plugin provides it",
+                hints=["pip install banger-kernels"],
+            )
+        return providers.load(name)  # type: ignore[no-any-return]
+
+    async def here(self, operation: Operation | None = None) -> list[KernelEntry]:
+        """List the kernels on this host, broken ones with their problem."""
+        context = self._engine.context(self._catalogue_name, operation)
+        return await self._catalogue().available(context)
+
+    async def available(self) -> list[tuple[str, KernelEntry]]:
+        """List what every provider offers, as (provider, entry)."""
+        providers = self._engine.registry.kernel_providers
+        offers = []
+        for name in providers.names():
+            if not providers.declared(name).catalogue:
+                entries = await providers.load(name).available(self._engine.context(name))
+                offers += [(name, entry) for entry in entries]
+        return offers
+
+    async def show(self, name: str) -> KernelEntry:
+        """One kernel of the catalogue. Raises NotFound."""
+        entries = await self.here()
+        for entry in entries:
+            if entry.name == name:
+                return entry
+        raise NotFound(
+            "kernel", name, [entry.name for entry in entries], hints=[f"banger kernel pull {name}"]
+        )
+
+    async def pull(self, name: str, operation: Operation, *, force: bool = False) -> KernelEntry:
+        """Fetch a kernel from its provider into the catalogue.
+
+        Raises Conflict when a different one of that name is here and ``force`` is false.
+        """
+        operation.step(f"resolving kernel {name}")
+        provider, _, bare = name.rpartition("://")
+        provider = provider or self._engine.settings.kernel.provider
+        loaded = self._engine.registry.kernel_providers.load(provider)
+        pin = await loaded.resolve(bare, self._engine.context(provider, operation))
+        present = {entry.name: entry for entry in await self.here(operation)}.get(pin.name)
+        if present is not None and not present.problem and not force:
+            if present.version == pin.version:
+                return present
+            raise Conflict(
+                f"kernel {pin.name} is here already, as {present.version}",
+                cause=f"{provider} now has {pin.version}",
+                hints=[f"banger kernel pull --force {name}"],
+            )
+        return await self._shelve(pin, operation, replace_old=present is not None)
+
+    async def _shelve(
+        self, pin: KernelPin, operation: Operation, *, replace_old: bool
+    ) -> KernelEntry:
+        provider = self._engine.registry.kernel_providers.load(pin.provider)
+        operation.step(f"fetching kernel {pin.name} {pin.version}")
+        shelf = secure_dir(self._engine.paths.state / "incoming")
+        with tempfile.TemporaryDirectory(dir=shelf, prefix="kernel-") as scratch:
+            files = await provider.materialise(
+                pin, Path(scratch), self._engine.context(pin.provider, operation)
+            )
+            return await self._catalogue().add(
+                pin,
+                files,
+                self._engine.context(self._catalogue_name, operation),
+                replace=replace_old,
+            )
+
+    async def place(self, pin: KernelPin, directory: Path, operation: Operation) -> KernelPin:
+        """Put the pinned kernel's files into the new directory ``directory`` and return the pin
+        of what is there.
+
+        A kernel that is not in the catalogue yet is pulled into it first, so that the next image
+        needs no download.
+        """
+        name = self._catalogue_name
+        catalogue = self._catalogue()
+        context = self._engine.context(name, operation)
+        if pin.provider != name:
+            known = {entry.name: entry for entry in await self.here(operation)}
+            entry = known.get(pin.name)
+            if entry is None or entry.problem or entry.version != pin.version:
+                await self._shelve(pin, operation, replace_old=entry is not None)
+            local = await catalogue.resolve(pin.name, context)
+        else:
+            local = pin
+        await catalogue.materialise(local, secure_dir(directory), context)
+        return replace(local, source=local.source or pin.source)
+
+    async def remove(self, name: str, operation: Operation) -> None:
+        """Remove a kernel from the catalogue; images have their own copies."""
+        context = self._engine.context(self._catalogue_name, operation)
+        await self._catalogue().remove(name, context)
+        users = [image.name for image in self._engine.records.images() if image.kernel.name == name]
+        if users:
+            operation.notice(f"images made with it keep their own copy: {', '.join(users)}")

@@ -1,0 +1,285 @@
+"""The life of VMs: created, started, stopped and deleted, each step with its undoing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from banger_core.engine.build import VmBuilder
+from banger_core.engine.effects import RUN_KINDS
+from banger_core.engine.failpoints import afailpoint, register
+from banger_core.engine.operations import Operation, together
+from banger_core.engine.startup import VmStarter
+from banger_core.errors import BangerError, Conflict
+from banger_core.model import SshTarget, VmPlan, VmRecord, VmRequest, VmState
+from banger_core.plan.resolve import Pins, check_choices, check_request, make_plan
+
+if TYPE_CHECKING:
+    from banger_core.contracts import Machine
+    from banger_core.engine.engine import Engine
+
+STOP_ASKED = register("stop.after_shutdown", "the guest is down, its network is still up")
+DELETE_BEGUN = register("delete.after_state", "a VM is marked for deletion, nothing is gone yet")
+DELETE_UNDONE = register("delete.after_effects", "nothing of the VM is left but its record")
+
+POWEROFF_COMMAND = "banger-poweroff"
+
+
+class MachineRoom:
+    """All VMs of one engine: one operation at a time for each."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._machines: dict[str, Machine] = {}
+        self._watchers: dict[str, asyncio.Task[None]] = {}
+        self.builder = VmBuilder(engine)
+        self.starter = VmStarter(engine)
+
+    # --- plans -------------------------------------------------------------------------------
+
+    async def plan(self, request: VmRequest, operation: Operation) -> VmPlan:
+        """Plan a VM; nothing is made. Raises for everything that can be known beforehand."""
+        engine = self._engine
+        check_request(request, engine.records.vms())
+        check_choices(request, engine.registry, engine.settings)
+        return self._decide(request, await self._pins(request, operation))
+
+    def _decide(self, request: VmRequest, pins: Pins) -> VmPlan:
+        engine = self._engine
+        return make_plan(
+            request,
+            pins,
+            registry=engine.registry,
+            settings=engine.settings,
+            existing=engine.records.vms(),
+            ssh=engine.ssh_settings(request),
+        )
+
+    async def _pins(self, request: VmRequest, operation: Operation) -> Pins:
+        chooser = self._engine.chooser(operation)
+        wanted = request.image or self._engine.settings.image.default
+        image = chooser.local_image(wanted)
+        if image is not None and not request.kernel:
+            guest = await chooser.guest()
+            return Pins(image_pin=image.pin, kernel=image.kernel, guest=guest, image=image)
+        operation.step(f"resolving {wanted}")
+        if image is not None:
+            kernel, guest = await together(chooser.kernel(request.kernel), chooser.guest())
+            return Pins(image_pin=image.pin, kernel=kernel, guest=guest, image=image)
+        pin, kernel, guest = await together(
+            chooser.image(wanted), chooser.kernel(request.kernel), chooser.guest()
+        )
+        return Pins(image_pin=pin, kernel=kernel, guest=guest)
+
+    # --- verbs -------------------------------------------------------------------------------
+
+    async def create(
+        self, request: VmRequest, operation: Operation, *, start: bool
+    ) -> tuple[VmRecord, SshTarget | None]:
+        """Make a VM, and start it when asked. On any failure nothing of it is left."""
+        plan = await self.plan(request, operation)
+        operation.mark("planned")
+        # Nothing is awaited between the plan's last choice and this, so names and addresses
+        # that were free are still free
+        record = VmRecord(plan=plan, state=VmState.CREATING, created_at=time.time())
+        self._engine.records.add_vm(record)
+        async with self._locked(plan.id):
+            try:
+                record = await self.builder.build(record, operation)
+                operation.mark("built")
+                if not start:
+                    record = self.update(replace(record, state=VmState.STOPPED))
+                    return record, None
+                return await self._start(record, operation)
+            except BaseException:
+                await self._forget(record, operation)
+                raise
+
+    async def start(self, ref: str, operation: Operation) -> tuple[VmRecord, SshTarget]:
+        """Start a stopped VM. On any failure it is stopped again."""
+        record = self._engine.records.vm(ref)
+        async with self._locked(record.id):
+            record = self._engine.records.vm(record.id)
+            if record.state is VmState.RUNNING:
+                operation.notice(f"{record.name} is running already")
+                return record, self._engine.ssh_target(record)
+            _require(record, VmState.STOPPED, VmState.FAILED)
+            record = self.update(replace(record, state=VmState.STARTING, problem=""))
+            try:
+                return await self._start(record, operation)
+            except BaseException as problem:
+                await self._engine.effects.undo(record.id, RUN_KINDS, operation)
+                self.update(_ended(record, _first_line(problem)))
+                raise
+
+    async def _start(self, record: VmRecord, operation: Operation) -> tuple[VmRecord, SshTarget]:
+        record, machine = await self.starter.launch(record, operation)
+        self.watch(record, machine)
+        try:
+            record, target = await self.starter.make_ready(record, operation)
+        except BaseException:
+            self._unwatch(record.id)
+            raise
+        operation.mark("ready")
+        self._engine.events.publish("vm.ready", vm=record.id, operation=operation.id)
+        return record, target
+
+    async def stop(self, ref: str, operation: Operation, *, force: bool = False) -> VmRecord:
+        """Stop a VM: a clean shutdown within the configured grace, then by force.
+
+        Its disk stays. Stopping a stopped VM changes nothing.
+        """
+        record = self._engine.records.vm(ref)
+        async with self._locked(record.id):
+            record = self._engine.records.vm(record.id)
+            if record.state in (VmState.STOPPED, VmState.FAILED):
+                operation.notice(f"{record.name} is stopped already")
+                return record
+            record = self.update(replace(record, state=VmState.STOPPING))
+            self._unwatch(record.id)
+            if not force:
+                await self._shut_down(record, operation)
+                await afailpoint(STOP_ASKED)
+            await self._engine.effects.undo(record.id, RUN_KINDS, operation)
+            self._machines.pop(record.id, None)
+            self._engine.events.publish("vm.stopped", vm=record.id, operation=operation.id)
+            return self.update(_ended(record, ""))
+
+    async def _shut_down(self, record: VmRecord, operation: Operation) -> None:
+        """Ask the guest to power off and wait; says so when it has to be forced."""
+        operation.step(f"shutting {record.name} down")
+        grace = self._engine.settings.vm.stop_grace
+        machine = self._machines.get(record.id)
+        if machine is None:
+            return
+        try:
+            async with asyncio.timeout(grace):
+                await self._engine.run_in_guest(record, POWEROFF_COMMAND, timeout=grace)
+                await machine.wait()
+        except (TimeoutError, BangerError):
+            operation.notice(f"{record.name} did not shut down in {grace:g} s and was forced")
+
+    async def delete(self, ref: str, operation: Operation, *, force: bool = False) -> VmRecord:
+        """Delete a VM and everything that was made for it. A running one needs ``force``."""
+        record = self._engine.records.vm(ref)
+        async with self._locked(record.id):
+            record = self._engine.records.vm(record.id)
+            if record.state in (VmState.RUNNING, VmState.PAUSED) and not force:
+                raise Conflict(
+                    f"{record.name} is {record.state}",
+                    cause="a running VM is deleted only by force",
+                    hints=[f"banger vm stop {record.name}", f"banger vm delete --force {ref}"],
+                )
+            record = self.update(replace(record, state=VmState.DELETING))
+            await afailpoint(DELETE_BEGUN)
+            operation.step(f"deleting {record.name}")
+            await self._forget(record, operation)
+            return record
+
+    async def _forget(self, record: VmRecord, operation: Operation | None) -> None:
+        """Undo everything of a VM and drop its record."""
+        self._unwatch(record.id)
+        await self._engine.effects.undo(record.id, operation=operation)
+        await afailpoint(DELETE_UNDONE)
+        self._machines.pop(record.id, None)
+        self._engine.records.remove_vm(record.id)
+        self._engine.events.publish("vm.deleted", vm=record.id, name=record.name)
+
+    # --- watching ----------------------------------------------------------------------------
+
+    def update(self, record: VmRecord) -> VmRecord:
+        """Store ``record`` and return it."""
+        self._engine.records.update_vm(record)
+        return record
+
+    def busy(self, vm_id: str) -> bool:
+        """Whether an operation on that VM is under way."""
+        lock = self._locks.get(vm_id)
+        return lock is not None and lock.locked()
+
+    async def adopt(self, record: VmRecord) -> None:
+        """Take over a VM that an earlier daemon started and that still runs."""
+        assert record.launch is not None
+        assert record.process is not None
+        driver = self._engine.registry.vmm_drivers.load(record.plan.driver)
+        context = self._engine.context(record.plan.driver)
+        machine = await driver.adopt(record.launch, record.process, context)
+        self.watch(record, machine)
+
+    async def end(self, record: VmRecord, problem: str) -> None:
+        """A VM is found to have ended: take down what it leaves on the host."""
+        await self._engine.effects.undo(record.id, RUN_KINDS)
+        self.update(_ended(record, problem))
+
+    async def drop(self, record: VmRecord) -> None:
+        """A VM was left half made or half deleted by an earlier daemon: remove the rest."""
+        await self._forget(record, None)
+
+    def watch(self, record: VmRecord, machine: Machine) -> None:
+        """Follow the console and the end of a VM from now on."""
+        self._machines[record.id] = machine
+        self._watchers[record.id] = asyncio.create_task(
+            self._watch(record.id, machine), name=f"watch {record.name}"
+        )
+
+    def _unwatch(self, vm_id: str) -> None:
+        if watcher := self._watchers.pop(vm_id, None):
+            watcher.cancel()
+
+    async def _watch(self, vm_id: str, machine: Machine) -> None:
+        reader = asyncio.create_task(self.starter.follow_console(vm_id, machine))
+        try:
+            ended = await machine.wait()
+        finally:
+            reader.cancel()
+        async with self._locked(vm_id):
+            self._watchers.pop(vm_id, None)
+            record = self._engine.records.vm(vm_id)
+            if record.state in (VmState.RUNNING, VmState.PAUSED):
+                self._engine.events.publish("vm.exited", vm=vm_id, reason=ended.reason)
+                await self.end(record, "" if _clean(ended) else f"the VM ended: {ended.reason}")
+
+    async def close(self) -> None:
+        """Stop watching; the VMs go on."""
+        watchers = list(self._watchers.values())
+        for vm_id in list(self._watchers):
+            self._unwatch(vm_id)
+        await asyncio.gather(*watchers, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _locked(self, vm_id: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(vm_id, asyncio.Lock())
+        async with lock:
+            yield
+
+
+def _require(record: VmRecord, *states: VmState) -> None:
+    if record.state not in states:
+        raise Conflict(f"{record.name} is {record.state}", hints=[f"banger vm show {record.name}"])
+
+
+def _ended(record: VmRecord, problem: str) -> VmRecord:
+    return replace(
+        record,
+        state=VmState.STOPPED,
+        started_at=None,
+        process=None,
+        launch=None,
+        accel="",
+        problem=problem,
+    )
+
+
+def _clean(ended: Any) -> bool:
+    return ended.reason in ("guest-shutdown", "guest-reset") or ended.status == 0
+
+
+def _first_line(problem: BaseException) -> str:
+    if isinstance(problem, asyncio.CancelledError):
+        return "its start was interrupted"
+    return problem.summary if isinstance(problem, BangerError) else type(problem).__name__

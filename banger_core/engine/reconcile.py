@@ -1,0 +1,113 @@
+"""Make the host agree with the records: at start-up, and on a timer.
+
+Whatever a daemon that died was in the middle of is finished or undone; VMs that still run are
+adopted; what belongs to no record is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from banger_core.engine import process
+from banger_core.engine.effects import remove_tree
+from banger_core.errors import BangerError
+from banger_core.model import VmRecord, VmState
+
+if TYPE_CHECKING:
+    from banger_core.engine.engine import Engine
+
+INTERVAL = 5.0
+"""Seconds between two looks at the host."""
+
+log = logging.getLogger("banger.engine")
+
+
+class Reconciler:
+    """Reconciles one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def at_start(self) -> None:
+        """Settle everything that an earlier daemon left. Nothing else runs yet."""
+        for record in self._engine.records.vms():
+            try:
+                await self._settle(record)
+            except BangerError as problem:
+                log.warning("could not settle VM %s: %s", record.name, problem)
+        await self._remove_unrecorded()
+
+    async def _settle(self, record: VmRecord) -> None:
+        machines = self._engine.machines
+        if record.state in (VmState.CREATING, VmState.DELETING):
+            await machines.drop(record)
+        elif record.state in (VmState.RUNNING, VmState.PAUSED):
+            if record.process is not None and process.alive(record.process):
+                await machines.adopt(record)
+            else:
+                await machines.end(record, "the VM ended while no daemon was watching")
+        elif record.state is VmState.STARTING:
+            await machines.end(record, "its start was interrupted")
+        elif record.state is VmState.STOPPING:
+            await machines.end(record, "")
+
+    async def _remove_unrecorded(self) -> None:
+        """Undo intents without a record, then remove directories that nothing knows."""
+        engine = self._engine
+        vms = {record.id for record in engine.records.vms()}
+        images = {f"image-{image.id}" for image in engine.records.images()}
+        for owner in {intent.vm_id for intent in engine.intents.all()} - vms - images:
+            await engine.effects.undo(owner)
+        for runtime in _children(engine.paths.runtime / "vms"):
+            if runtime.name not in vms:
+                await self._end_orphan(runtime)
+        for directory in _children(engine.paths.state / "vms"):
+            if directory.name not in vms:
+                remove_tree(directory)
+        for directory in _children(engine.paths.images):
+            if f"image-{directory.name}" not in images:
+                remove_tree(directory)
+        remove_tree(engine.paths.state / "incoming")
+
+    async def _end_orphan(self, runtime: Path) -> None:
+        """A directory named by a VM's id, without a record: the database was lost or restored."""
+        import signal
+
+        if found := process.recorded(runtime):
+            process.signal(found, signal.SIGKILL)
+            await process.wait_gone(found)
+        remove_tree(runtime)
+
+    async def on_timer(self) -> None:
+        """Look again every few seconds, for ever."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            try:
+                await self.expire()
+            except BangerError as problem:
+                log.warning("reconcile: %s", problem)
+
+    async def expire(self) -> None:
+        """Delete ephemeral VMs whose asking process is gone."""
+        for record in self._engine.records.vms():
+            lease = record.plan.lease
+            if record.plan.ephemeral and lease is not None and not process.alive(lease):
+                await self._expire(record)
+
+    async def _expire(self, record: VmRecord) -> None:
+        engine = self._engine
+        if engine.machines.busy(record.id):
+            return
+        log.info("deleting %s: the command that wanted it is gone", record.name)
+        operation = engine.operations.start(
+            f"deleting {record.name}",
+            lambda operation: engine.machines.delete(record.id, operation, force=True),
+        )
+        log.debug("operation %s", operation.id)
+
+
+def _children(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []

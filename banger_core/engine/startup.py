@@ -1,0 +1,202 @@
+"""Start a VM: network, launch, readiness, names and pins."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from banger_core.engine import process
+from banger_core.engine.build import boot_kernel, disk_path
+from banger_core.engine.console import ConsoleRing
+from banger_core.engine.failpoints import afailpoint, register
+from banger_core.engine.operations import Operation
+from banger_core.engine.ssh import wait_for_ssh, write_note
+from banger_core.errors import GuestFailed
+from banger_core.guest.seed import SeedConfig, write_seed
+from banger_core.jsonable import to_json
+from banger_core.model import (
+    ImageRecord,
+    ProcessId,
+    SshTarget,
+    VmDirs,
+    VmRecord,
+    VmState,
+)
+
+if TYPE_CHECKING:
+    from banger_core.contracts import Machine
+    from banger_core.engine.engine import Engine
+
+AFTER_SEED = register("start.after_seed", "the seed is written, nothing runs")
+AFTER_NETWORK = register("start.after_network", "the network is up, nothing runs")
+AFTER_LAUNCH = register("start.after_launch", "the VMM runs, its pid is not recorded")
+AFTER_PROCESS = register("start.after_process", "the VMM runs and is recorded, not ready")
+AFTER_READY = register("start.after_ready", "the guest answers, nothing is published")
+AFTER_PUBLISH = register("start.after_publish", "names and pins are published, not said to be")
+
+READY_MARK = b"@@ banger ready"
+"""What the guest runtime prints when its SSH server listens: a hint to look, not a proof."""
+
+READY_DEADLINE = 120.0
+"""Seconds a guest may take until it answers, under software emulation on a busy host."""
+
+
+class VmStarter:
+    """Takes a built VM to one that answers over SSH."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._marks: dict[str, asyncio.Event] = {}
+
+    async def launch(self, record: VmRecord, operation: Operation) -> tuple[VmRecord, Machine]:
+        """Bring the network up and start the VMM; returns with the process recorded."""
+        engine, plan = self._engine, record.plan
+        runtime = await engine.effects.make_directory(
+            plan.id, "runtime", engine.paths.vm_runtime(plan.id)
+        )
+        dirs = await self._prepare(record, runtime, operation)
+        await self._network_up(record, operation)
+        driver = engine.registry.vmm_drivers.load(plan.driver)
+        context = engine.context(plan.driver, operation)
+        accel = await driver.accel(plan.accel, dirs, context)
+        if accel == "tcg" and plan.accel == "auto":
+            operation.notice("no usable hardware virtualisation: software emulation is used")
+        spec = driver.launch(plan, dirs, accel)
+        for path, text in spec.files.items():
+            engine.write_private(path, text.encode())
+        operation.step(f"starting {record.name}")
+        self._marks[plan.id] = asyncio.Event()
+
+        async def start() -> Machine:
+            machine = await driver.start(spec, context)
+            await afailpoint(AFTER_LAUNCH)
+            return machine
+
+        machine = await engine.effects.do(plan.id, "process", str(runtime), start)
+        operation.mark("launched")
+        record = replace(record, process=machine.process, launch=spec, accel=accel)
+        engine.records.update_vm(record)
+        await afailpoint(AFTER_PROCESS)
+        return record, machine
+
+    async def _prepare(self, record: VmRecord, runtime: Path, operation: Operation) -> VmDirs:
+        """Write the seed, see to the initramfs, and say where everything lies."""
+        engine, plan = self._engine, record.plan
+        image = engine.records.image(record.image_id)
+        directory = engine.paths.vm_state(plan.id)
+        kernel, keeper = boot_kernel(directory, image)
+        guest = await engine.chooser(operation).guest()
+        initrd = await engine.images.initrd(kernel, keeper, guest, operation)
+        seed = directory / "seed.img"
+        write_seed(seed, await self._seed(record, image, directory))
+        await afailpoint(AFTER_SEED)
+        return VmDirs(
+            state=directory,
+            runtime=runtime,
+            kernel=kernel.vmlinux,
+            initrd=initrd,
+            root_disk=disk_path(directory, plan),
+            seed=seed,
+        )
+
+    async def _seed(self, record: VmRecord, image: ImageRecord, directory: Path) -> SeedConfig:
+        engine, net = self._engine, record.plan.net
+        identity = await engine.identity()
+        return SeedConfig(
+            hostname=record.name,
+            address=net.guest_address,
+            gateway=net.gateway,
+            nameserver=net.nameserver,
+            authorized_keys=(identity.with_name(f"{identity.name}.pub").read_text(),),
+            host_key=(directory / "hostkey").read_bytes(),
+            epoch=time.time(),
+            config=image.pin.config,
+        )
+
+    async def _network_up(self, record: VmRecord, operation: Operation) -> None:
+        engine, net = self._engine, record.plan.net
+        network = engine.registry.networks.load(net.network)
+        await engine.effects.do(
+            record.id,
+            "network",
+            net.network,
+            lambda: network.up(net, engine.context(net.network, operation)),
+            plan=to_json(net),
+        )
+        await afailpoint(AFTER_NETWORK)
+
+    async def make_ready(
+        self, record: VmRecord, operation: Operation
+    ) -> tuple[VmRecord, SshTarget]:
+        """Wait until the guest answers, publish its names and pins, and write its note."""
+        operation.step(f"waiting for {record.name} to answer")
+        process_id = record.process
+        assert process_id is not None
+        host, port = record.plan.net.ssh
+        await wait_for_ssh(
+            host,
+            port,
+            READY_DEADLINE,
+            lambda: self._alive(process_id),
+            self._marks.pop(record.id, None),
+            record.name,
+        )
+        operation.mark("answered")
+        await afailpoint(AFTER_READY)
+        await self._publish(record, operation)
+        target = self._engine.ssh_target(record)
+        await self._engine.effects.do(
+            record.id, "note", str(self._engine.paths.note(record.name)), lambda: self._note(target)
+        )
+        await afailpoint(AFTER_PUBLISH)
+        record = replace(record, state=VmState.RUNNING, started_at=time.time())
+        self._engine.records.update_vm(record)
+        return record, target
+
+    def _alive(self, process_id: ProcessId) -> bool:
+        return process.alive(process_id)
+
+    async def _note(self, target: SshTarget) -> None:
+        write_note(self._engine.paths, target)
+
+    async def _publish(self, record: VmRecord, operation: Operation) -> None:
+        engine = self._engine
+        bare = to_json(replace(record, launch=None))
+        for name in engine.registry.network_attachments.names():
+            attachment = engine.registry.network_attachments.load(name)
+            context = engine.context(name, operation)
+            await engine.effects.do(
+                record.id,
+                "attachment",
+                name,
+                lambda use=attachment, cx=context: use.attach(record, cx),  # type: ignore[misc]
+                vm=bare,
+            )
+
+    def console(self, vm_id: str) -> ConsoleRing:
+        """The kept console output of a VM."""
+        return self._engine.console(vm_id)
+
+    async def follow_console(self, vm_id: str, machine: Machine) -> None:
+        """Keep what the guest prints, and notice when it says that it is ready."""
+        ring = self.console(vm_id)
+        tail = b""
+        async for data in machine.console():
+            ring.append(data)
+            if (mark := self._marks.get(vm_id)) is not None:
+                tail = (tail + data)[-4096:]
+                if READY_MARK in tail:
+                    mark.set()
+
+
+def explain_failure(ring: ConsoleRing, problem: GuestFailed) -> GuestFailed:
+    """Add the last thing that the guest said to a failed start."""
+    from banger_core.engine.console import strip_escapes
+
+    lines = [line for line in strip_escapes(ring.read(4096)).splitlines() if line.strip()]
+    if lines and not problem.cause:
+        problem.cause = f"its console ends with: {lines[-1].strip()[:200]}"
+    return problem

@@ -1,0 +1,70 @@
+"""Sizes and counts of a VM: defaults, and what is refused before anything is made."""
+
+from __future__ import annotations
+
+import os
+
+from banger_core.errors import UsageProblem
+from banger_core.sizes import format_size
+
+MEMORY_FLOOR = 64 << 20
+"""Less than this, and a kernel with its initramfs does not come up (bytes)."""
+
+VCPU_CEILING = 64
+DISK_CEILING = 16 << 40
+
+
+def check_vcpu(count: int) -> int:
+    """Return ``count`` when the host can give that many virtual CPUs. Raises UsageProblem."""
+    ceiling = min(VCPU_CEILING, 4 * (os.cpu_count() or 1))
+    if not 1 <= count <= ceiling:
+        raise UsageProblem(
+            f"{count} virtual CPUs are not possible",
+            cause=f"this host gives a VM between 1 and {ceiling}",
+            hints=["--vcpu 1"],
+        )
+    return count
+
+
+def check_memory(size: int) -> int:
+    """Return ``size`` bytes, rounded down to whole MiB. Raises UsageProblem when the host does
+    not have it or nothing could run in it.
+    """
+    total = host_memory()
+    if size < MEMORY_FLOOR:
+        raise UsageProblem(
+            f"{format_size(size)} of memory is too little to boot",
+            cause=f"a guest needs at least {format_size(MEMORY_FLOOR)}",
+            hints=["--memory 256M"],
+        )
+    if size > total:
+        raise UsageProblem(
+            f"{format_size(size)} of memory is more than this host has",
+            cause=f"it has {format_size(total)}",
+            hints=[f"--memory {format_size(total // 8 >> 20 << 20)}"],
+        )
+    return size >> 20 << 20
+
+
+def check_disk(size: int, least: int) -> int:
+    """Return ``size`` bytes, rounded up to whole MiB. ``least`` is what the image needs.
+
+    Raises UsageProblem when the image does not fit, or no host has such a disk.
+    """
+    if size < least:
+        raise UsageProblem(
+            f"a disk of {format_size(size)} is smaller than the image",
+            cause=f"the image needs at least {format_size(least)}",
+            hints=[f"--disk-size {-(-least >> 20)}M"],
+        )
+    if size > DISK_CEILING:
+        raise UsageProblem(
+            f"a disk of {format_size(size)} is not possible",
+            cause=f"the largest is {format_size(DISK_CEILING)}",
+        )
+    return -(-size >> 20) << 20
+
+
+def host_memory() -> int:
+    """Physical memory of this host in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,47 @@
+"""Names of VMs: checked when given, made up when not."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Container
+
+from banger_core.errors import UsageProblem
+
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+_MANNERS = ["able", "amber", "ample", "azure", "brave", "brief", "bright", "brisk", "calm", "clear", "clever", "cosy", "crisp", "curious", "dapper", "deft", "eager", "early", "easy", "fair", "fleet", "fond", "frank", "fresh", "gentle", "glad", "golden", "grand", "handy", "happy", "hardy", "honest", "jolly", "keen", "kind", "lively", "lucky", "lunar", "mellow", "merry", "mild", "modest", "neat", "nimble", "noble", "patient", "plucky", "polite", "prime", "proud", "quick", "quiet", "ready", "rosy", "royal", "silent", "silver", "simple", "sleek", "smart", "snug", "solar", "solid", "spry", "steady", "still", "sunny", "sure", "swift", "tidy", "true", "trusty", "vivid", "warm", "wise", "witty", "young"]
+_CREATURES = ["adder", "badger", "beaver", "bison", "bittern", "bream", "curlew", "dipper", "dove", "dunlin", "eagle", "egret", "ermine", "falcon", "ferret", "finch", "fox", "gannet", "gecko", "goose", "grebe", "grouse", "gull", "hare", "harrier", "hawk", "heron", "hobby", "ibex", "jackdaw", "jay", "kestrel", "kite", "lark", "linnet", "lizard", "lynx", "magpie", "marten", "merlin", "mink", "mole", "moorhen", "moth", "newt", "ocelot", "oriole", "osprey", "otter", "owl", "oyster", "panda", "petrel", "pigeon", "pika", "pipit", "plover", "puffin", "quail", "rail", "raven", "robin", "rook", "ruff", "salmon", "seal", "shrew", "shrike", "siskin", "skua", "snipe", "sparrow", "squid", "stoat", "stork", "swallow", "swan", "swift", "teal", "tern", "thrush", "toad", "trout", "turtle", "vole", "walrus", "weasel", "whale", "wren"]
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` when it is a DNS label (RFC 1123, lower case). Raises UsageProblem."""
+    if not LABEL.fullmatch(name):
+        raise UsageProblem(
+            f"{name!r} cannot be the name of a VM",
+            cause="a name is a DNS label: 1 to 63 letters a-z, digits and hyphens, "
+            "no hyphen at either end",
+            hints=[f"--name {suggestion}"] if (suggestion := _nearest_label(name)) else [],
+        )
+    return name
+
+
+def make_name(taken: Container[str]) -> str:
+    """Make up a name that is not in ``taken``: two words, and digits when words run out."""
+    for attempt in range(1000):
+        name = f"{secrets.choice(_MANNERS)}-{secrets.choice(_CREATURES)}"
+        if attempt > 20:
+            name = f"{name}-{secrets.randbelow(10_000)}"
+        if name not in taken:
+            return name
+    raise UsageProblem("no free name was found", hints=["give one with --name"])
+
+
+def make_id() -> str:
+    """A new VM or image id: 12 hexadecimal digits."""
+    return secrets.token_hex(6)
+
+
+def _nearest_label(name: str) -> str:
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-")
+    return label if label != name else ""

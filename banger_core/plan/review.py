@@ -1,0 +1,59 @@
+"""Look at what a plan needs of the host: blocks here, or never."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+
+from banger_core.declare import Declared
+from banger_core.errors import HostNotReady
+from banger_core.model import Finding
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
+"""Where system programs lie that a plain user's PATH may lack."""
+
+
+def missing_needs(chosen: Iterable[Declared]) -> list[Finding]:
+    """Say which of the programs and devices that ``chosen`` declare are not on this host."""
+    findings = []
+    for declared in chosen:
+        for need in declared.requires:
+            kind, _, subject = need.partition(":")
+            if not _has(kind, subject):
+                findings.append(
+                    Finding(
+                        level="fail",
+                        subject=subject,
+                        message=f"{subject} is missing",
+                        why=f"{declared.name} needs it ({declared.summary})",
+                        fix=_advice(kind, subject),
+                    )
+                )
+    return findings
+
+
+def check_needs(chosen: Iterable[Declared]) -> None:
+    """Raise HostNotReady when something that ``chosen`` needs is missing."""
+    if findings := missing_needs(chosen):
+        first = findings[0]
+        raise HostNotReady(
+            first.message,
+            cause=first.why,
+            hints=[finding.fix for finding in findings],
+        )
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program, also where only the system's PATH has it."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_PATH}")
+
+
+def _has(kind: str, subject: str) -> bool:
+    return find_program(subject) is not None if kind == "bin" else os.path.exists(subject)  # noqa: PTH110
+
+
+def _advice(kind: str, subject: str) -> str:
+    from banger_core.packages import install_command
+
+    return install_command(subject) if kind == "bin" else f"check that this host offers {subject}"
