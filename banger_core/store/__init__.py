@@ -1,0 +1,1 @@
+"""What banger remembers: records and intents in SQLite, locks, content-addressed files."""

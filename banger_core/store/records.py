@@ -1,0 +1,190 @@
+"""VMs and images: the whole record as JSON, beside the columns that are asked for."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+
+from banger_core.errors import Conflict, IntegrityError, NotFound, UsageProblem
+from banger_core.jsonable import from_json, to_json
+from banger_core.model import ImageRecord, VmRecord
+
+if TYPE_CHECKING:
+    from banger_core.store.database import Database
+
+T = TypeVar("T")
+Table = Literal["vms", "images"]
+
+_NOUNS: dict[Table, str] = {"vms": "VM", "images": "image"}
+
+
+class Records:
+    """The VMs and images of one state. Every call is one committed transaction.
+
+    A reference is a name, an id, or a unique prefix of an id, in this order.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- VMs ---------------------------------------------------------------------------------
+
+    def add_vm(self, record: VmRecord) -> None:
+        """Add a VM. Raises Conflict when its name or id is taken, or its image is not here."""
+        self._write(
+            "INSERT INTO vms (name, state, image_id, created_at, record, id) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            _vm_row(record),
+            record,
+        )
+
+    def update_vm(self, record: VmRecord) -> None:
+        """Replace the VM with this id. Raises NotFound, and Conflict for a name that is taken."""
+        changed = self._write(
+            "UPDATE vms SET name = ?, state = ?, image_id = ?, created_at = ?, record = ? "
+            "WHERE id = ?",
+            _vm_row(record),
+            record,
+        )
+        if not changed:
+            raise self._not_found("vms", record.id)
+
+    def vm(self, ref: str) -> VmRecord:
+        """Return a VM. Raises NotFound with the names there are, UsageProblem when ambiguous."""
+        return self._one(VmRecord, "vms", ref)
+
+    def vms(self) -> list[VmRecord]:
+        """Return all VMs, oldest first."""
+        return self._all(VmRecord, "SELECT id, record FROM vms ORDER BY created_at, id")
+
+    def remove_vm(self, vm_id: str) -> None:
+        """Forget the VM with this id. Idempotent."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM vms WHERE id = ?", (vm_id,))
+
+    def vms_using_image(self, image_id: str) -> list[VmRecord]:
+        """Return the VMs made of an image, oldest first."""
+        sql = "SELECT id, record FROM vms WHERE image_id = ? ORDER BY created_at, id"
+        return self._all(VmRecord, sql, image_id)
+
+    # --- images ------------------------------------------------------------------------------
+
+    def add_image(self, record: ImageRecord) -> None:
+        """Add an image. Raises Conflict when its name or id is taken."""
+        self._write(
+            "INSERT INTO images (name, ref, created_at, record, id) VALUES (?, ?, ?, ?, ?)",
+            _image_row(record),
+            record,
+        )
+
+    def update_image(self, record: ImageRecord) -> None:
+        """Replace the image with this id. Raises NotFound, and Conflict for a taken name."""
+        changed = self._write(
+            "UPDATE images SET name = ?, ref = ?, created_at = ?, record = ? WHERE id = ?",
+            _image_row(record),
+            record,
+        )
+        if not changed:
+            raise self._not_found("images", record.id)
+
+    def image(self, ref: str) -> ImageRecord:
+        """Return an image. Raises NotFound with the names there are, UsageProblem when
+        ambiguous.
+        """
+        return self._one(ImageRecord, "images", ref)
+
+    def image_by_ref(self, ref: str) -> ImageRecord | None:
+        """Return the newest image that was pulled as ``SCHEME://REST``, or None."""
+        sql = "SELECT id, record FROM images WHERE ref = ? ORDER BY created_at DESC, id LIMIT 1"
+        return next(iter(self._all(ImageRecord, sql, ref)), None)
+
+    def images(self) -> list[ImageRecord]:
+        """Return all images, oldest first."""
+        return self._all(ImageRecord, "SELECT id, record FROM images ORDER BY created_at, id")
+
+    def remove_image(self, image_id: str) -> None:
+        """Forget the image with this id. Idempotent. Raises Conflict while a VM is made of it."""
+        try:
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
+        except sqlite3.IntegrityError as problem:
+            users = ", ".join(vm.name for vm in self.vms_using_image(image_id))
+            raise Conflict(
+                f"image {image_id} is in use", cause=f"VMs made of it: {users}"
+            ) from problem
+
+    # --- how ---------------------------------------------------------------------------------
+
+    def _write(self, sql: str, row: tuple[Any, ...], record: VmRecord | ImageRecord) -> int:
+        try:
+            with self._database.transaction() as connection:
+                return connection.execute(sql, row).rowcount
+        except sqlite3.IntegrityError as problem:
+            _refuse(record, problem)
+
+    def _one(self, kind: type[T], table: Table, ref: str) -> T:
+        # Table names are our own literals
+        found = self._database.rows(
+            f"SELECT id, record FROM {table} WHERE name = ?1 "  # noqa: S608
+            f"UNION ALL SELECT id, record FROM {table} WHERE id = ?1",
+            ref,
+        )
+        if not found and ref:
+            found = self._database.rows(
+                f"SELECT id, record FROM {table} "  # noqa: S608
+                "WHERE substr(id, 1, length(?1)) = ?1 ORDER BY id",
+                ref,
+            )
+            if len(found) > 1:
+                raise UsageProblem(
+                    f"{ref!r} is the beginning of several {_NOUNS[table]} ids",
+                    cause=", ".join(row[0] for row in found[:8]),
+                    hints=["give more digits, or the name"],
+                )
+        if not found:
+            raise self._not_found(table, ref)
+        return _read(kind, *found[0])
+
+    def _all(self, kind: type[T], sql: str, *parameters: str) -> list[T]:
+        return [_read(kind, *row) for row in self._database.rows(sql, *parameters)]
+
+    def _not_found(self, table: Table, ref: str) -> NotFound:
+        names = self._database.rows(f"SELECT name FROM {table}")  # noqa: S608 - our own literal
+        return NotFound(_NOUNS[table], ref, (row[0] for row in names))
+
+
+def _vm_row(record: VmRecord) -> tuple[Any, ...]:
+    image = record.image_id or None
+    return record.name, record.state.value, image, record.created_at, _text(record), record.id
+
+
+def _image_row(record: ImageRecord) -> tuple[Any, ...]:
+    return record.name, record.pin.ref, record.created_at, _text(record), record.id
+
+
+def _text(record: VmRecord | ImageRecord) -> str:
+    return json.dumps(to_json(record), separators=(",", ":"))
+
+
+def _read(kind: type[T], record_id: str, text: str) -> T:
+    try:
+        return from_json(kind, json.loads(text))
+    except ValueError as problem:
+        raise IntegrityError(
+            f"the record of {record_id} cannot be read", cause=str(problem)
+        ) from problem
+
+
+def _refuse(record: VmRecord | ImageRecord, problem: sqlite3.IntegrityError) -> NoReturn:
+    noun = "VM" if isinstance(record, VmRecord) else "image"
+    if problem.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
+        raise Conflict(
+            f"cannot keep VM {record.name}", cause="its image has been deleted meanwhile"
+        ) from problem
+    verb = noun.lower()
+    raise Conflict(
+        f"there is already {'a VM' if noun == 'VM' else 'an image'} named {record.name!r}",
+        cause=str(problem) if ".id" in str(problem) else "names are unique",
+        hints=[f"banger {verb} show {record.name}", f"banger {verb} delete {record.name}"],
+    ) from problem
