@@ -71,25 +71,35 @@ from banger_core.model import (
 )
 
 if TYPE_CHECKING:
+    from banger_core.engine.process import alive as process_alive
+    from banger_core.engine.process import identify as identify_process
+    from banger_core.engine.process import signal as signal_process
+    from banger_core.engine.process import wait_gone as wait_process
     from banger_core.hookspecs import hookimpl
     from banger_core.rootfs.tar import read_tar
+    from banger_core.store.content import write_atomic
 
 API_VERSION = 1
 """A plugin module states ``BANGER_API = 1``: the API it was written for."""
 
 _LAZY = {
-    "hookimpl": "banger_core.hookspecs",
-    "read_tar": "banger_core.rootfs.tar",
+    "hookimpl": ("banger_core.hookspecs", "hookimpl"),
+    "identify_process": ("banger_core.engine.process", "identify"),
+    "process_alive": ("banger_core.engine.process", "alive"),
+    "read_tar": ("banger_core.rootfs.tar", "read_tar"),
+    "signal_process": ("banger_core.engine.process", "signal"),
+    "wait_process": ("banger_core.engine.process", "wait_gone"),
+    "write_atomic": ("banger_core.store.content", "write_atomic"),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Load one of the heavier tools."""
     try:
-        module = _LAZY[name]
+        module, attribute = _LAZY[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(import_module(module), name)
+    return getattr(import_module(module), attribute)
 
 
 __all__ = [
@@ -147,5 +157,10 @@ __all__ = [
     "VmRequest",
     "VmmDriver",
     "hookimpl",
+    "identify_process",
+    "process_alive",
     "read_tar",
+    "signal_process",
+    "wait_process",
+    "write_atomic",
 ]

@@ -47,7 +47,8 @@ def from_json(kind: type[T], data: Any) -> T:
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+    # Modules of plain data import these for type checkers only, to stay light
+    return get_type_hints(kind, localns={"Mapping": Mapping, "Path": Path})
 
 
 def _build(kind: Any, data: Any) -> Any:
@@ -65,7 +66,7 @@ def _build(kind: Any, data: Any) -> Any:
     if origin in (tuple, list):
         return _sequence(origin, args, data)
     if origin is not None and issubclass(origin, Mapping):
-        return {key: _build(args[1], item) for key, item in data.items()}
+        return {_build(args[0], key): _build(args[1], item) for key, item in data.items()}
     if dataclasses.is_dataclass(kind):
         hints = _hints(kind)  # type: ignore[arg-type]
         names = {f.name for f in dataclasses.fields(kind)}
