@@ -23,7 +23,7 @@ from banger_core.model import SshTarget, VmRecord, VmState
 
 def vm_endpoints(engine: Engine) -> list[Endpoint]:
     """The endpoints under ``/v1/vms``."""
-    return [*_readers(engine), *_verbs(engine)]
+    return [*_readers(engine), *_starting(engine), *_ending(engine)]
 
 
 def _readers(engine: Engine) -> list[Endpoint]:
@@ -71,7 +71,7 @@ def _readers(engine: Engine) -> list[Endpoint]:
     ]
 
 
-def _verbs(engine: Engine) -> list[Endpoint]:
+def _starting(engine: Engine) -> list[Endpoint]:
     async def create(request: Request) -> Response:
         """Create a VM, and start it when asked."""
         body = await read_body(request, CreateVm)
@@ -95,6 +95,13 @@ def _verbs(engine: Engine) -> list[Endpoint]:
 
         return stream_operation(engine, f"starting {ref}", work)
 
+    return [
+        Endpoint("POST", "/v1/vms", create, CreateVm, streams=True),
+        Endpoint("POST", "/v1/vms/{ref}/start", start, streams=True),
+    ]
+
+
+def _ending(engine: Engine) -> list[Endpoint]:
     async def stop(request: Request) -> Response:
         """Stop a VM, cleanly unless forced."""
         ref = request.path_params["ref"]
@@ -120,8 +127,6 @@ def _verbs(engine: Engine) -> list[Endpoint]:
         return stream_operation(engine, f"deleting {ref}", work)
 
     return [
-        Endpoint("POST", "/v1/vms", create, CreateVm, streams=True),
-        Endpoint("POST", "/v1/vms/{ref}/start", start, streams=True),
         Endpoint("POST", "/v1/vms/{ref}/stop", stop, StopVm, streams=True),
         Endpoint("DELETE", "/v1/vms/{ref}", delete, streams=True),
     ]

@@ -74,8 +74,7 @@ class Chooser:
             text,
             [image.name for image in self._here.images()],
             hints=[
-                f"bare names go to the source {source!r}, which is not installed: "
-                f"pip install banger-{source}",
+                f"bare names go to the source {source!r}: pip install banger-{source}",
                 f"or name a source: {', '.join(schemes)}…",
             ],
         )
@@ -107,7 +106,7 @@ class Chooser:
 
 
 def host_architecture() -> str:
-    """This host's architecture in OCI's words (``amd64``, ``arm64``). Raises UsageProblem."""
+    """Return this host's architecture in OCI's words (``amd64``). Raises UsageProblem."""
     machine = platform.machine()
     try:
         return {"x86_64": "amd64", "aarch64": "arm64"}[machine]

@@ -10,8 +10,22 @@ from banger_core.errors import UsageProblem
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
-_MANNERS = ["able", "amber", "ample", "azure", "brave", "brief", "bright", "brisk", "calm", "clear", "clever", "cosy", "crisp", "curious", "dapper", "deft", "eager", "early", "easy", "fair", "fleet", "fond", "frank", "fresh", "gentle", "glad", "golden", "grand", "handy", "happy", "hardy", "honest", "jolly", "keen", "kind", "lively", "lucky", "lunar", "mellow", "merry", "mild", "modest", "neat", "nimble", "noble", "patient", "plucky", "polite", "prime", "proud", "quick", "quiet", "ready", "rosy", "royal", "silent", "silver", "simple", "sleek", "smart", "snug", "solar", "solid", "spry", "steady", "still", "sunny", "sure", "swift", "tidy", "true", "trusty", "vivid", "warm", "wise", "witty", "young"]
-_CREATURES = ["adder", "badger", "beaver", "bison", "bittern", "bream", "curlew", "dipper", "dove", "dunlin", "eagle", "egret", "ermine", "falcon", "ferret", "finch", "fox", "gannet", "gecko", "goose", "grebe", "grouse", "gull", "hare", "harrier", "hawk", "heron", "hobby", "ibex", "jackdaw", "jay", "kestrel", "kite", "lark", "linnet", "lizard", "lynx", "magpie", "marten", "merlin", "mink", "mole", "moorhen", "moth", "newt", "ocelot", "oriole", "osprey", "otter", "owl", "oyster", "panda", "petrel", "pigeon", "pika", "pipit", "plover", "puffin", "quail", "rail", "raven", "robin", "rook", "ruff", "salmon", "seal", "shrew", "shrike", "siskin", "skua", "snipe", "sparrow", "squid", "stoat", "stork", "swallow", "swan", "swift", "teal", "tern", "thrush", "toad", "trout", "turtle", "vole", "walrus", "weasel", "whale", "wren"]
+_MANNERS = (
+    "able amber ample azure brave brief bright brisk calm clear clever cosy crisp curious dapper "
+    "deft eager early easy fair fleet fond frank fresh gentle glad golden grand handy happy hardy "
+    "honest jolly keen kind lively lucky lunar mellow merry mild modest neat nimble noble patient "
+    "plucky polite prime proud quick quiet ready rosy royal silent silver simple sleek smart snug "
+    "solar solid spry steady still sunny sure swift tidy true trusty vivid warm wise witty young"
+).split()
+_CREATURES = (
+    "adder badger beaver bison bittern bream curlew dipper dove dunlin eagle egret ermine falcon "
+    "ferret finch fox gannet gecko goose grebe grouse gull hare harrier hawk heron hobby ibex "
+    "jackdaw jay kestrel kite lark linnet lizard lynx magpie marten merlin mink mole moorhen moth "
+    "newt ocelot oriole osprey otter owl oyster panda petrel pigeon pika pipit plover puffin "
+    "quail rail raven robin rook ruff salmon seal shrew shrike siskin skua snipe sparrow squid "
+    "stoat stork swallow swan swift teal tern thrush toad trout turtle vole walrus weasel whale "
+    "wren"
+).split()
 
 
 def check_name(name: str) -> str:
