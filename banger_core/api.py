@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from banger_core.engine.process import signal as signal_process
     from banger_core.engine.process import wait_gone as wait_process
     from banger_core.hookspecs import hookimpl
+    from banger_core.kernel.vmlinux import extract_vmlinux
     from banger_core.rootfs.tar import read_tar
     from banger_core.store.content import write_atomic
 
@@ -83,6 +84,7 @@ API_VERSION = 1
 """A plugin module states ``BANGER_API = 1``: the API it was written for."""
 
 _LAZY = {
+    "extract_vmlinux": ("banger_core.kernel.vmlinux", "extract_vmlinux"),
     "hookimpl": ("banger_core.hookspecs", "hookimpl"),
     "identify_process": ("banger_core.engine.process", "identify"),
     "process_alive": ("banger_core.engine.process", "alive"),
@@ -156,6 +158,7 @@ __all__ = [
     "VmRecord",
     "VmRequest",
     "VmmDriver",
+    "extract_vmlinux",
     "hookimpl",
     "identify_process",
     "process_alive",

@@ -1,0 +1,1 @@
+"""Kernels as files: what every kernel provider needs, whatever its source."""
