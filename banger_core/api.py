@@ -71,6 +71,7 @@ from banger_core.model import (
 )
 
 if TYPE_CHECKING:
+    from banger_core.config.paths import secure_dir
     from banger_core.engine.process import alive as process_alive
     from banger_core.engine.process import identify as identify_process
     from banger_core.engine.process import signal as signal_process
@@ -78,12 +79,17 @@ if TYPE_CHECKING:
     from banger_core.hookspecs import hookimpl
     from banger_core.kernel.vmlinux import extract_vmlinux
     from banger_core.rootfs.tar import read_tar
-    from banger_core.store.content import write_atomic
+    from banger_core.store.content import Ingest, blob_path, room_in, sync_directory, write_atomic
 
 API_VERSION = 1
 """A plugin module states ``BANGER_API = 1``: the API it was written for."""
 
 _LAZY = {
+    "secure_dir": ("banger_core.config.paths", "secure_dir"),
+    "sync_directory": ("banger_core.store.content", "sync_directory"),
+    "room_in": ("banger_core.store.content", "room_in"),
+    "blob_path": ("banger_core.store.content", "blob_path"),
+    "Ingest": ("banger_core.store.content", "Ingest"),
     "extract_vmlinux": ("banger_core.kernel.vmlinux", "extract_vmlinux"),
     "hookimpl": ("banger_core.hookspecs", "hookimpl"),
     "identify_process": ("banger_core.engine.process", "identify"),
@@ -130,6 +136,7 @@ __all__ = [
     "ImagePin",
     "ImageRef",
     "ImageSource",
+    "Ingest",
     "IntegrityError",
     "Interrupted",
     "KernelCatalogue",
@@ -158,12 +165,16 @@ __all__ = [
     "VmRecord",
     "VmRequest",
     "VmmDriver",
+    "blob_path",
     "extract_vmlinux",
     "hookimpl",
     "identify_process",
     "process_alive",
     "read_tar",
+    "room_in",
+    "secure_dir",
     "signal_process",
+    "sync_directory",
     "wait_process",
     "write_atomic",
 ]

@@ -109,7 +109,7 @@ class _Partial:
         self._path, self._directory = path, path.parent
         self._temporary = path.with_name(f".{path.name[:60]}.{secrets.token_hex(6)}{_SUFFIX}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _space(self._directory):
+        with room_in(self._directory):
             self._handle = os.open(self._temporary, flags, 0o600)
         os.fchmod(self._handle, mode)
 
@@ -121,12 +121,12 @@ class _Partial:
 
     def write(self, chunk: bytes | memoryview) -> None:
         rest = memoryview(chunk)
-        with _space(self._directory):
+        with room_in(self._directory):
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
 
     def publish(self) -> None:
-        with _space(self._directory):
+        with room_in(self._directory):
             os.fsync(self._handle)
             self._temporary.rename(self._path)
             sync_directory(self._directory)
@@ -146,7 +146,8 @@ def sync_directory(directory: Path) -> None:
 
 
 @contextmanager
-def _space(directory: Path) -> Iterator[None]:
+def room_in(directory: Path) -> Iterator[None]:
+    """Turn the system's word for a full disk into NoSpace that names ``directory``."""
     try:
         yield
     except OSError as problem:
