@@ -26,6 +26,7 @@ class Operation:
         self.what = what
         self._bus = bus
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._cancelled = threading.Event()
         self._told = 0.0
         self._said = ""
@@ -68,7 +69,7 @@ class Operation:
         self._bus.publish(kind, operation=self.id, **data)
 
     def _tell(self, kind: str, **data: Any) -> None:
-        if threading.current_thread() is threading.main_thread():
+        if threading.get_ident() == self._thread:
             self.publish(kind, **data)
         else:
             self._loop.call_soon_threadsafe(lambda: self.publish(kind, **data))

@@ -1,0 +1,145 @@
+"""Real machines for the system tests: a banger of its own for each module, one shared cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 240
+"""Seconds for one command: the first one downloads, everything runs under emulation."""
+
+
+@dataclass(frozen=True)
+class Banger:
+    """The command line, with directories of its own."""
+
+    home: Path
+    env: dict[str, str]
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def runtime(self) -> Path:
+        return self.home / "run"
+
+    def argv(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "banger_core", *args]
+
+    def run(
+        self, *args: str, stdin: bytes = b"", env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a command to its end."""
+        return subprocess.run(
+            self.argv(*args),
+            input=stdin,
+            capture_output=True,
+            timeout=TIMEOUT,
+            env={**self.env, **(env or {})},
+            check=False,
+        )
+
+    def ok(self, *args: str, stdin: bytes = b"") -> str:
+        """Run a command that must succeed and return its stdout."""
+        done = self.run(*args, stdin=stdin)
+        assert done.returncode == 0, f"{args}: {done.returncode}\n{done.stderr.decode()}"
+        return done.stdout.decode()
+
+    def json(self, *args: str) -> Any:
+        """Run a command with ``--json`` and return what it says."""
+        return json.loads(self.ok(*args, "--json"))
+
+    def popen(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self.argv(*args), env=self.env, **options)
+
+    def vm_names(self) -> list[str]:
+        return [vm["name"] for vm in self.json("vm", "list")]
+
+    def daemon_pid(self) -> int:
+        return int(self.json("daemon", "status")["pid"])
+
+    def processes(self) -> list[int]:
+        """Every process that has one of our directories in its environment or arguments."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                text = (entry / "cmdline").read_bytes()
+                zombie = (entry / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+            except OSError:
+                continue
+            if os.fsencode(self.home) in text and not zombie:
+                found.append(int(entry.name))
+        return found
+
+    def leftovers(self) -> list[str]:
+        """Whatever still belongs to a VM: processes, directories, notes, pins."""
+        known = self.state / "ssh" / "known_hosts"
+        pins = known.read_text().splitlines() if known.exists() else []
+        return [
+            *(f"process {pid}" for pid in self.processes()),
+            *(str(path) for path in _inside(self.state / "vms")),
+            *(str(path) for path in _inside(self.runtime / "vms")),
+            *(str(path) for path in _inside(self.state / "ssh" / "vms")),
+            *pins,
+        ]
+
+
+def _inside(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def shared_cache() -> Path:
+    """Downloads are verified and kept between runs; delete the folder to start from nothing."""
+    cache = Path(os.environ.get("BANGER_TEST_CACHE", ROOT / ".setup" / "test-cache"))
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def make_banger(home: Path, cache: Path) -> Banger:
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("BANGER_", "SSH_"))}
+    env.update(
+        HOME=str(home / "home"),
+        BANGER_STATE_DIR=str(home / "state"),
+        BANGER_CONFIG_DIR=str(home / "config"),
+        BANGER_RUNTIME_DIR=str(home / "run"),
+        BANGER_CACHE_DIR=str(cache),
+        NO_COLOR="1",
+    )
+    for name in ("home", "config"):
+        (home / name).mkdir(parents=True, mode=0o700)
+    return Banger(home, env)
+
+
+@pytest.fixture(scope="module")
+def banger() -> Iterator[Banger]:
+    """A banger whose default image is ready. At the end nothing of it may be left."""
+    # Short, because Unix sockets lie below
+    home = Path(tempfile.mkdtemp(prefix="bs-"))
+    one = make_banger(home, shared_cache())
+    try:
+        one.ok("image", "pull", "debian://bookworm")
+        yield one
+        for name in one.vm_names():
+            one.ok("vm", "delete", "--force", name)
+        one.ok("daemon", "stop")
+        left = one.leftovers()
+        assert not left, f"left behind: {left}"
+    finally:
+        one.run("daemon", "stop")
+        for pid in one.processes():
+            os.kill(pid, 9)
+        shutil.rmtree(home, ignore_errors=True)
