@@ -1,0 +1,255 @@
+"""SSH to guests with OpenSSH: the policy, the command line, the note, and the daemon's own use.
+
+One command line serves everyone. It reads no configuration but what it says itself, trusts no
+host key but the one pinned under the VM's alias, and writes nothing to the user's own files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from banger_core.config.paths import Paths, secure_dir
+from banger_core.contracts import SshFacts
+from banger_core.engine.ssh_identity import (
+    KeySettings,
+    Runner,
+    check_key,
+    identity,
+    identity_path,
+    public_key,
+)
+from banger_core.engine.ssh_ready import wait_for_ssh
+from banger_core.errors import BangerError, UsageProblem
+from banger_core.jsonable import to_json
+from banger_core.model import SshSetting, SshTarget, VmRecord, VmRequest
+from banger_core.plan.ssh_admin import admin_layers, trusted_policies
+from banger_core.plan.ssh_keys import KEYS
+from banger_core.plan.ssh_policy import CORE, Authority, PolicyLayer, fold, patch_of
+from banger_core.store.content import write_atomic
+
+if TYPE_CHECKING:
+    from banger_core.plugins.registry import Registry
+
+FIXED = "fixed"
+"""The origin of options that no policy can change."""
+
+CONTROL_PATH_MAX = 90
+"""Longest control socket path in bytes: ssh binds it with 17 more, of at most 107 (unix(7))."""
+
+
+class PolicySettings(KeySettings, Protocol):
+    """What the configuration says about SSH."""
+
+    @property
+    def ssh(self) -> Mapping[str, Any]:
+        """The user's own layer of policy, the section ``[ssh]``."""
+
+    def plugin(self, name: str) -> Mapping[str, Any]:
+        """The section of a plugin."""
+
+
+def policy(
+    registry: Registry, settings: PolicySettings, request: VmRequest
+) -> dict[str, SshSetting]:
+    """Fold all layers for a VM that is being planned. Raises what ``fold`` and plugins raise."""
+    layers, trusted = admin_layers(), trusted_policies()
+    for name in registry.ssh_policies.names():
+        declared, layer = registry.ssh_policies.declared(name), registry.ssh_policies.load(name)
+        facts = SshFacts(
+            vm_name=request.name or "",
+            vm_id="",
+            labels=request.labels,
+            settings=settings.plugin(name),
+        )
+        layers.append(
+            PolicyLayer(
+                origin=f"policy {name}",
+                authority=Authority.ADMIN if name in trusted else Authority.PLUGIN,
+                patch=layer(facts),
+                precedence=declared.precedence,
+            )
+        )
+    user = "your configuration"
+    patch = patch_of(settings.ssh, user)
+    return fold([*layers, PolicyLayer(origin=user, authority=Authority.USER, patch=patch)])
+
+
+def ssh_target(record: VmRecord, paths: Paths, settings: KeySettings) -> SshTarget:
+    """Return how to reach a VM: arguments for OpenSSH 8.7 or newer, up to the remote command.
+
+    More options may stand directly after ``ssh``, where they win. Raises UsageProblem when a
+    path cannot be given to ssh.
+    """
+    host, port = record.plan.net.ssh
+    user = _setting(record, "user")
+    options = dict(_options(record, paths, identity_path(paths, settings)))
+    words = [word for name, (value, _) in options.items() for word in ("-o", f"{name}={value}")]
+    origins = {name: origin for name, (_, origin) in options.items()}
+    return SshTarget(
+        name=record.name,
+        vm_id=record.id,
+        host=host,
+        port=port,
+        user=user.value,
+        argv=("ssh", "-F", "none", *words, "-p", str(port), f"{user.value}@{host}"),
+        origins={"User": user.origin, **origins},
+    )
+
+
+def host_alias(name: str) -> str:
+    """The name under which the host key of the VM ``name`` is pinned."""
+    return f"{name}.vm"
+
+
+def ssh_path(path: Path) -> str:
+    r"""Quote a path for an option of ssh: its parser takes ``"`` and ``\``, then expands ``%``.
+
+    Raises UsageProblem for ``${``, which ssh would always take for a variable.
+    """
+    text = str(path)
+    if "${" in text:
+        raise UsageProblem(
+            f"ssh cannot use the path {text}",
+            cause="it takes '${' for the start of a variable, and knows no way to say otherwise",
+            hints=["set BANGER_STATE_DIR and BANGER_RUNTIME_DIR to other directories"],
+        )
+    text = text.replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def write_note(paths: Paths, target: SshTarget) -> None:
+    """Write the note from which ``banger ssh NAME`` reads how to reach the VM (0600)."""
+    import json
+
+    note = paths.note(target.name)
+    secure_dir(note.parent)
+    write_atomic(note, json.dumps(to_json(target), indent=1) + "\n")
+
+
+def remove_note(paths: Paths, name: str) -> None:
+    """Remove the note of the VM ``name``. Idempotent."""
+    paths.note(name).unlink(missing_ok=True)
+
+
+async def run_in_guest(target: SshTarget, command: str, run: Runner, timeout: float) -> bytes:
+    """Run a command in the guest, on a connection of its own, and return its stdout.
+
+    ``timeout`` is in seconds, for everything. Never asks anyone for anything. Raises
+    BangerError when the guest cannot be reached or the command fails.
+    """
+    seconds = max(1, int(timeout))
+    options = ("-o", "BatchMode=yes", "-o", "ControlPath=none", "-o", f"ConnectTimeout={seconds}")
+    return await run(["ssh", "-T", *options, *target.argv[1:], command], timeout=timeout)
+
+
+async def open_master(target: SshTarget, run: Runner, timeout: float = 30.0) -> bool:
+    """Open the connection that later commands share; say whether there is one now.
+
+    It lives in the background until the guest hangs up or ``close_master``. Commands that find
+    none connect by themselves, so this never raises for a guest that does not answer.
+    """
+    if not _control_path(target) or await _control(target, "check", run):
+        return bool(_control_path(target))
+    _clear_stale(target)
+    # ControlMaster=auto in the commands themselves would do without this, but those that start
+    # at the same time complain of each other on stderr, which belongs to the guest's program
+    options = ("-o", "BatchMode=yes", "-o", "ControlMaster=yes")
+    with suppress(BangerError):
+        await run(["ssh", "-f", "-N", *options, *target.argv[1:]], timeout=timeout)
+    return await _control(target, "check", run)
+
+
+async def close_master(target: SshTarget, run: Runner) -> None:
+    """End the shared connection, if there is one, and everything that runs over it. Idempotent."""
+    if _control_path(target):
+        await _control(target, "exit", run)
+        _clear_stale(target)
+
+
+async def _control(target: SshTarget, command: str, run: Runner) -> bool:
+    try:
+        await run(["ssh", "-O", command, *target.argv[1:]], timeout=5.0)
+    except BangerError:
+        return False
+    return True
+
+
+def _clear_stale(target: SshTarget) -> None:
+    """Remove the socket of a master that was killed: ssh would complain of it every time."""
+    Path(_control_path(target)).unlink(missing_ok=True)
+
+
+def _control_path(target: SshTarget) -> str:
+    """The control socket that the target names, or nothing."""
+    found = [word for word in target.argv if word.startswith("ControlPath=")]
+    if not found or found[0] == "ControlPath=none":
+        return ""
+    text = found[0].removeprefix("ControlPath=")[1:-1]
+    return text.replace('\\"', '"').replace("\\\\", "\\").replace("%%", "%")
+
+
+def _setting(record: VmRecord, name: str) -> SshSetting:
+    """A VM's setting; banger's default for one that is newer than the VM."""
+    default = SshSetting(value=KEYS[name].default, origin=CORE)
+    return record.plan.ssh.get(name, default)
+
+
+def _options(record: VmRecord, paths: Paths, key: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield each option's name, value and origin."""
+    fixed = {
+        "IdentityFile": ssh_path(key),
+        "IdentitiesOnly": "yes",
+        "PreferredAuthentications": "publickey",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": ssh_path(paths.known_hosts),
+        "GlobalKnownHostsFile": "none",
+        "HostKeyAlias": host_alias(record.name),
+        "CheckHostIP": "no",
+        "UpdateHostKeys": "no",
+        "VerifyHostKeyDNS": "no",
+        "ForwardX11": "no",
+        # Failures are shown, chatter is not: stderr belongs to the guest's program
+        "LogLevel": "ERROR",
+    }
+    for name, value in fixed.items():
+        yield name, (value, FIXED)
+    for policy_key in KEYS.values():
+        setting = _setting(record, policy_key.name)
+        if policy_key.option and (text := policy_key.spell(setting.value)):
+            yield policy_key.option, (text, setting.origin)
+    yield from _multiplexing(record, paths)
+
+
+def _multiplexing(record: VmRecord, paths: Paths) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Commands use the daemon's connection when there is one, and never offer their own."""
+    setting = _setting(record, "multiplex")
+    socket = paths.vm_runtime(record.id) / "mux"
+    yield "ControlMaster", ("no", FIXED)
+    if not setting.value:
+        yield "ControlPath", ("none", setting.origin)
+    elif len(os.fsencode(socket)) > CONTROL_PATH_MAX:
+        yield "ControlPath", ("none", "the runtime directory's path is too long for a socket")
+    else:
+        yield "ControlPath", (ssh_path(socket), setting.origin)
+
+
+__all__ = [
+    "check_key",
+    "close_master",
+    "host_alias",
+    "identity",
+    "identity_path",
+    "open_master",
+    "policy",
+    "public_key",
+    "remove_note",
+    "run_in_guest",
+    "ssh_path",
+    "ssh_target",
+    "wait_for_ssh",
+    "write_note",
+]

@@ -1,0 +1,92 @@
+"""When a guest answers over SSH: a probe with a deadline, made for networks that answer early."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from banger_core.errors import GuestFailed
+
+_BANNER = b"SSH-2.0-"
+_PREFACE_MAX = 4096
+_FIRST, _LONGEST = 0.15, 2.0
+_PAUSE = 0.05
+
+
+async def wait_for_ssh(
+    host: str,
+    port: int,
+    timeout: float,
+    alive: Callable[[], bool],
+    hint: asyncio.Event | None = None,
+    name: str = "NAME",
+) -> None:
+    """Return as soon as an SSH server greets at ``host:port`` (RFC 4253, 4.2).
+
+    A VMM's user network accepts connections long before the guest listens, and a connection
+    made too early may never come to life: so an attempt is given up quickly and made again. It
+    is given 0.15 s at first, later a tenth of the time waited so far (2 s at most), which a busy
+    guest needs. ``hint`` is set when the guest says that it listens: an attempt starts at once.
+
+    Raises GuestFailed after ``timeout`` seconds, or when ``alive()`` says that the VM is gone.
+    """
+    hint = hint or asyncio.Event()
+    began, last = time.monotonic(), "nothing listens"
+    while (waited := time.monotonic() - began) < timeout:
+        if not alive():
+            raise _failed(f"{name} stopped before it answered", "its VMM has ended", name)
+        patience = min(max(_FIRST, waited / 10), _LONGEST, timeout - waited)
+        attempt = asyncio.create_task(_greets(host, port, patience))
+        if await _overtaken(attempt, hint):
+            hint = asyncio.Event()
+            continue
+        if not (last := attempt.result()):
+            return
+        if await _overtaken(asyncio.create_task(asyncio.sleep(_PAUSE)), hint):
+            hint = asyncio.Event()
+    raise _failed(
+        f"{name} did not answer over SSH within {timeout:g} s", f"{host}:{port}: {last}", name
+    )
+
+
+async def _greets(host: str, port: int, patience: float) -> str:
+    """Make one attempt; return why it failed, or nothing."""
+    writer = None
+    try:
+        async with asyncio.timeout(patience):
+            reader, writer = await asyncio.open_connection(host, port, limit=_PREFACE_MAX)
+            seen = 0
+            # A server may say other lines before its identification
+            while seen < _PREFACE_MAX and (line := await reader.readline()):
+                if line.startswith(_BANNER):
+                    return ""
+                seen += len(line)
+            return "it says something that is not SSH" if seen else "it hangs up"
+    except TimeoutError:
+        return "it says nothing" if writer else "no connection"
+    except ValueError:
+        return "it says something that is not SSH"
+    except OSError as problem:
+        return problem.strerror or str(problem)
+    finally:
+        if writer is not None:
+            # At once and without ceremony: the guest may never answer
+            writer.transport.abort()
+
+
+async def _overtaken(task: asyncio.Task[Any], hint: asyncio.Event) -> bool:
+    """Wait for the task, or for the hint, which ends the task; say whether it was the hint."""
+    told = asyncio.create_task(hint.wait())
+    try:
+        await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+        return not task.done()
+    finally:
+        task.cancel()
+        told.cancel()
+        await asyncio.wait({task, told})
+
+
+def _failed(summary: str, cause: str, name: str) -> GuestFailed:
+    return GuestFailed(summary, cause=cause, hints=[f"banger vm logs {name}"])
