@@ -1,0 +1,108 @@
+"""The seed: what one VM is told at boot, as a small disk that holds a tar archive.
+
+A disk and not the kernel command line, which every process of the guest could read; an archive
+and not a file system, so that the guest needs no driver for it. Written anew before each start,
+because it carries the time.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import secrets
+import shlex
+import tarfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from banger_core.errors import UsageProblem
+from banger_core.model import ImageConfig
+from banger_core.store.content import write_atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedConfig:
+    """Who a VM is.
+
+    ``address`` is ``IP/PREFIX`` (empty: no network), ``host_key`` the private key in dropbear's
+    form, ``epoch`` the time in seconds. ``init`` is ``auto`` (the image's ``/sbin/init`` when it
+    has one, else banger's own), ``none`` (always banger's own) or an absolute path in the image.
+    ``config`` says how the image wants its programs run: environment and working directory hold
+    for every session. ``replace_resolver`` overwrites the image's own ``/etc/resolv.conf``.
+    """
+
+    hostname: str
+    host_key: bytes
+    authorized_keys: tuple[str, ...]
+    epoch: float
+    address: str = ""
+    gateway: str = ""
+    nameserver: str = ""
+    replace_resolver: bool = False
+    init: str = "auto"
+    config: ImageConfig = field(default_factory=ImageConfig)
+
+
+def write_seed(out: Path, config: SeedConfig) -> None:
+    """Write the seed disk ``out`` (0600), whole or not at all. Raises UsageProblem for values
+    that no line of the archive can carry.
+    """
+    write_atomic(out, _archive(_files(config)))
+
+
+def _files(config: SeedConfig) -> dict[str, bytes]:
+    keys = "".join(f"{_line(key)}\n" for key in config.authorized_keys)
+    return {
+        "config": _assignments(config).encode(),
+        "host_key": config.host_key,
+        "authorized_keys": keys.encode(),
+        "image-env": _image_environment(config.config).encode("utf-8", "surrogateescape"),
+    }
+
+
+def _assignments(config: SeedConfig) -> str:
+    values = {
+        "hostname": config.hostname,
+        "address": config.address,
+        "gateway": config.gateway,
+        "nameserver": config.nameserver,
+        "replace_resolver": "yes" if config.replace_resolver else "",
+        "init": config.init,
+        "epoch": str(int(config.epoch)),
+        "random": secrets.token_hex(64),
+    }
+    return "".join(f"seed_{key}={shlex.quote(_line(value))}\n" for key, value in values.items())
+
+
+def _image_environment(config: ImageConfig) -> str:
+    """Shell lines that set what the image wants; the values are the image's, hence hostile."""
+    lines = []
+    for item in config.env:
+        name, _, value = item.partition("=")
+        if _VARIABLE.fullmatch(name) and "\0" not in value:
+            lines.append(f"export {name}={shlex.quote(value)}\n")
+    if config.working_dir and "\0" not in config.working_dir:
+        lines.append(f"workdir={shlex.quote(config.working_dir)}\n")
+    return "".join(lines)
+
+
+def _line(text: str) -> str:
+    text = text.strip()
+    if "\n" in text or "\0" in text:
+        raise UsageProblem("a seed value must be one line", cause=repr(text[:80]))
+    return text
+
+
+def _archive(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o600
+            archive.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
