@@ -66,6 +66,12 @@ class Context(Protocol):
         its keeper writes.
         """
 
+    @property
+    def ssh_dir(self) -> Path:
+        """The private directory (0700) of banger's key, its ``known_hosts`` and, in ``vms``, one
+        note for each VM that can be reached.
+        """
+
     def progress(self, what: str, done: int, total: int) -> None:
         """Report progress; bytes when ``what`` names a download. ``total`` 0 means unknown.
         Callable from any thread. Raises Interrupted when the operation has been cancelled.
@@ -188,6 +194,7 @@ class NetworkAttachment(Protocol):
 # --- VM drivers ------------------------------------------------------------------------------
 
 
+@runtime_checkable
 class Machine(Protocol):
     """A VM that a driver runs."""
 

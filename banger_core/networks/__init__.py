@@ -1,0 +1,1 @@
+"""The networks that need no privileges; banger's own plugin."""
