@@ -1,0 +1,86 @@
+"""The entry point: shortest ways first, then the command line. The only place where an exception
+becomes an exit status.
+
+``--version``, ``ssh NAME`` and ``vm exec NAME`` never come near typer or the daemon: a VM's note
+says all that ssh needs. Whatever they cannot do (no note, options, help) the command line does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+SIGPIPE_STATUS = 141
+
+
+def main() -> None:
+    """Run the command line of this process and leave with its exit status."""
+    arguments = sys.argv[1:]
+    try:
+        status = _shortcut(arguments)
+        if status is None:
+            status = _command_line(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has left; nothing is wrong, and nobody is there to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = SIGPIPE_STATUS
+    except (Exception, KeyboardInterrupt) as problem:  # noqa: BLE001
+        from banger_core.cli.failures import report
+
+        status = report(problem, arguments)
+    sys.exit(status)
+
+
+def _shortcut(arguments: list[str]) -> int | None:
+    match arguments:
+        case ["--version"]:
+            from banger_core import __version__
+
+            sys.stdout.write(f"banger {__version__}\n")
+            return 0
+        case ["ssh", name, *rest] | ["vm", "ssh", name, *rest]:
+            return _ssh(name, rest)
+        case ["vm", "exec", name, "--", *command] if command:
+            return _exec(name, command)
+    return None
+
+
+def _ssh(name: str, rest: list[str]) -> int | None:
+    from banger_core.client.notes import read_note
+
+    note = read_note(name)
+    if note is None:
+        return None
+    from banger_core.client.process import become
+
+    become([*note, *(rest[1:] if rest[:1] == ["--"] else rest)])
+
+
+def _exec(name: str, command: list[str]) -> int | None:
+    from banger_core.client.notes import read_note
+
+    note = read_note(name)
+    if note is None:
+        return None
+    from banger_core.client.session import Session
+
+    ended = Session(note, command).run()
+    if not ended.lost:
+        return ended.status
+    from banger_core.cli.ended import connection_lost
+
+    return connection_lost(name, ended)
+
+
+def _command_line(arguments: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # What cannot be said in the terminal's encoding is escaped, not fatal
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    from banger_core.cli.app import run
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    main()

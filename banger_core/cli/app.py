@@ -1,0 +1,79 @@
+"""The root of the command line: a table, so that help needs no noun's module."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import typer
+from typer.core import TyperGroup
+
+from banger_core import __version__
+from banger_core.cli.group import TAKES_THE_REST, Group, Member
+
+PROGRAM = "banger"
+COMPLETION_VARIABLE = "_BANGER_COMPLETE"
+PLUGINS = "BANGER_PLUGINS"
+"""Which plugins may be used; set but empty: none."""
+
+_CLI = "banger_core.cli"
+
+MEMBERS = {
+    "vm": Member("Virtual machines: run, list, start, stop, reach", f"{_CLI}.vm:vm"),
+    "image": Member("Images that machines are made from", f"{_CLI}.image:image"),
+    "kernel": Member("Kernels on this host and on offer", f"{_CLI}.kernel:kernel"),
+    "ssh": Member("Open a shell in a machine", f"{_CLI}.reach:ssh", settings=TAKES_THE_REST),
+    "ps": Member("List virtual machines", f"{_CLI}.vm:list_vms"),
+    "daemon": Member("The daemon that keeps the machines", f"{_CLI}.daemon:daemon"),
+    "doctor": Member("Check this host", f"{_CLI}.doctor:doctor"),
+    "plugin": Member("Plugins that are installed", f"{_CLI}.plugin:plugin"),
+    "config": Member("The configuration in effect", f"{_CLI}.config:config"),
+    "completion": Member("Write a completion script for a shell", f"{_CLI}.completion:completion"),
+    "version": Member("Say which versions run", f"{_CLI}.version:version"),
+}
+
+
+def command() -> TyperGroup:
+    """Build the root command."""
+    base = typer.Typer(add_completion=False, rich_markup_mode=None)
+    base.callback(invoke_without_command=False)(_options)
+    params = typer.main.get_group(base).params
+    return Group(
+        PROGRAM,
+        "A clean Linux machine in one command.",
+        MEMBERS,
+        params=params,
+        callback=_apply,
+        epilog="First machine: banger vm run",
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status. Failures come out as exceptions."""
+    root = command()
+    if COMPLETION_VARIABLE in os.environ:
+        root.main(list(arguments), prog_name=PROGRAM)
+    try:
+        with root.make_context(PROGRAM, list(arguments)) as context:
+            status = root.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def _options(
+    version: bool = typer.Option(False, "--version", help="Show the version and leave."),
+    no_plugins: bool = typer.Option(
+        False, "--no-plugins", help="Start the daemon, when it does not run, with no plugin."
+    ),
+) -> None:
+    """The options of the root, as typer reads them from a signature."""
+
+
+def _apply(*, version: bool, no_plugins: bool) -> None:
+    if version:
+        typer.echo(f"{PROGRAM} {__version__}")
+        raise typer.Exit
+    if no_plugins:
+        # The environment reaches a daemon that this command starts, too
+        os.environ[PLUGINS] = ""

@@ -1,0 +1,95 @@
+"""Exceptions to exit statuses. Imported only when something has failed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from typing import Any
+
+from banger_core.errors import BangerError, ExitCode, Interrupted, UsageProblem
+from banger_core.ui.console import tell
+from banger_core.ui.errors import show_error
+
+DEBUG = "BANGER_DEBUG"
+
+
+def report(problem: BaseException, arguments: Sequence[str]) -> int:
+    """Tell what went wrong on stderr, and return the exit status.
+
+    With ``BANGER_DEBUG=1`` the traceback is shown as well.
+    """
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if os.environ.get(DEBUG):
+        traceback.print_exception(problem)
+    failure = _as_failure(problem)
+    if failure is None:
+        return ExitCode.USAGE
+    show_error(failure, as_json="--json" in own)
+    return failure.exit_code
+
+
+def _as_failure(problem: BaseException) -> BangerError | None:
+    if isinstance(problem, BangerError):
+        return problem
+    if isinstance(problem, KeyboardInterrupt):
+        return Interrupted("interrupted")
+    if "typer" in sys.modules:
+        import typer
+
+        if isinstance(problem, typer.TyperException):
+            return _usage(problem)
+        if isinstance(problem, typer.Abort):
+            return Interrupted("aborted")
+    return _unexpected(problem)
+
+
+def _usage(problem: Any) -> UsageProblem | None:
+    context = getattr(problem, "ctx", None)
+    path = context.command_path if context else "banger"
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        # Nothing was asked: the answer is the help, on stderr since it was not asked for either
+        sys.stderr.write(problem.format_message() + "\n")
+        return None
+    hints = [f"{path} --help"]
+    if option := getattr(problem, "option_name", ""):
+        near = get_close_matches(option, _options(context), n=2)
+        hints = [*(f"did you mean {other}?" for other in near), *hints]
+    message = str(getattr(problem, "message", "")) if option else problem.format_message()
+    return UsageProblem(_sentence(message), hints=hints)
+
+
+def _options(context: Any) -> list[str]:
+    if context is None:
+        return []
+    return [name for param in context.command.get_params(context) for name in param.opts]
+
+
+def _sentence(message: str) -> str:
+    text = message.strip().rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _unexpected(problem: BaseException) -> BangerError:
+    where = _keep(problem)
+    return BangerError(
+        f"banger failed in a way that nobody foresaw: {type(problem).__name__}",
+        cause=str(problem) or "this is a defect of banger",
+        hints=[f"the traceback is in {where}"] if where else [f"{DEBUG}=1 shows where"],
+    )
+
+
+def _keep(problem: BaseException) -> str:
+    from banger_core.config.paths import Paths, secure_dir
+
+    with suppress(OSError, BangerError):
+        path = secure_dir(Paths.from_environment().state) / "crash.log"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
+            traceback.print_exception(problem, file=file)
+        return str(path)
+    tell("the traceback could not be written")
+    return ""

@@ -1,0 +1,103 @@
+"""``banger image``: what machines are made from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from banger_core.cli import values
+from banger_core.cli.group import Noun, verb
+from banger_core.cli.link import fetch, operate
+from banger_core.cli.options import AsJson, ImageName, ImageNames, KernelRef, Quiet
+from banger_core.sizes import format_size
+from banger_core.ui.console import say
+from banger_core.ui.human import ago, plain
+from banger_core.ui.jsonout import show_json
+from banger_core.ui.tables import show_details, show_table
+
+image = Noun("image", "Images that machines are made from")
+
+_SIZES = ("disk_size", "content_size", "minimum_size")
+
+
+@verb(image, "pull")
+def pull(
+    reference: Annotated[str, typer.Argument(metavar="REF", help="SCHEME://REF")],
+    name: Annotated[
+        str, typer.Option("--name", help="What to call it here.", show_default=False)
+    ] = "",
+    kernel: KernelRef = "",
+    size: Annotated[
+        str, typer.Option("--size", metavar="SIZE", help="Of its disk.", show_default=False)
+    ] = "",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch an image, check it, and make its root file system."""
+    body = {
+        "ref": reference,
+        "name": name,
+        "kernel": kernel,
+        "size": values.size("--size", size) if size else None,
+    }
+    result = operate("POST", "images", "pull", body=body, quiet=quiet or as_json)
+    if as_json:
+        show_json(result["image"])
+    else:
+        say(result["image"]["name"])
+
+
+@verb(image, "list", aliases=("ls",))
+def list_images(as_json: AsJson = False) -> None:
+    """List the images that are here."""
+    images = fetch("images")["images"]
+    if as_json:
+        show_json(images)
+        return
+    show_table(
+        ("name", "size", "kernel", "created", "source"),
+        [
+            (
+                row["name"],
+                format_size(row["content_size"]),
+                row["kernel"],
+                ago(row["created_at"]),
+                row["ref"],
+            )
+            for row in images
+        ],
+    )
+
+
+@verb(image, "show")
+def show(name: ImageName, as_json: AsJson = False) -> None:
+    """Show everything about an image."""
+    row = fetch("images", name)
+    if as_json:
+        show_json(row)
+    else:
+        show_details(_described(row))
+
+
+@verb(image, "delete", aliases=("rm",))
+def delete(names: ImageNames, quiet: Quiet = False) -> int:
+    """Delete images that no machine uses."""
+    from banger_core.cli.several import each
+    from banger_core.client.client import url
+    from banger_core.client.operations import Operation
+
+    return each(
+        names,
+        lambda client, name: Operation(client, "DELETE", url("images", name)),
+        quiet=quiet,
+    )
+
+
+def _described(row: dict[str, Any]) -> dict[str, str]:
+    shown = {name: plain(value) for name, value in row.items()}
+    for name in _SIZES:
+        if row.get(name) is not None:
+            shown[name] = format_size(row[name])
+    shown["created_at"] = ago(row["created_at"])
+    return shown

@@ -1,0 +1,140 @@
+"""One ``vm run``: boot, session, and what remains afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from banger_core.cli.ended import connection_lost
+from banger_core.cli.link import link
+from banger_core.client.client import url
+from banger_core.client.interrupts import Interrupts
+from banger_core.client.operations import Operation
+from banger_core.client.session import Ended, Session
+from banger_core.errors import BangerError, Conflict, ExitCode, NotFound
+from banger_core.jsonable import to_json
+from banger_core.model import VmRequest
+from banger_core.ui.console import tell
+from banger_core.ui.errors import show_error
+from banger_core.ui.progress import progress
+
+_SETTLE = 3.0
+"""How long the daemon gets to notice that a guest has shut down (seconds)."""
+
+
+class Journey:
+    """Runs ``command`` (empty: a shell) in a new machine and leaves it as the request says.
+
+    Whatever happens on the way, signals included, an ephemeral machine is deleted before the
+    end; should this process be killed, the daemon does it, which knows the request's lease.
+    """
+
+    def __init__(
+        self, request: VmRequest, command: Sequence[str], *, pty: bool | None, quiet: bool
+    ) -> None:
+        self._request = request
+        self._command = command
+        self._pty = pty
+        self._quiet = quiet
+        self._interrupts = Interrupts()
+        self._vm = ""
+        self._name = ""
+
+    def go(self) -> int:
+        """Return the exit status: the guest's own, 128 and the signal when the user gave up, or
+        255 when the connection was lost. Raises what kept the machine from starting.
+        """
+        with self._interrupts:
+            try:
+                result = self._boot()
+                status = self._session(result["ssh"]["argv"])
+            finally:
+                tidy = self._afterwards()
+        return status or tidy
+
+    def _boot(self) -> Any:
+        body = {"request": to_json(self._request), "start": True, "dry_run": False}
+        operation = Operation(link(), "POST", url("vms"), body)
+        self._interrupts.react = operation.react
+        try:
+            with progress(quiet=self._quiet) as show:
+                result = operation.follow(show)
+        except BangerError:
+            # The daemon undoes what it had made; should it not have come to that, we do it
+            self._vm = operation.vm if self._request.ephemeral else ""
+            raise
+        self._vm, self._name = result["vm"]["id"], result["vm"]["name"]
+        if self._interrupts.received:
+            Interrupts.give_up(self._interrupts.received[0])
+        self._interrupts.react = lambda _: None
+        if not self._quiet and (seconds := (result.get("timing") or {}).get("total")):
+            tell(f"{self._name} is ready after {seconds:.1f} s")
+        return result
+
+    def _session(self, argv: Sequence[str]) -> int:
+        ended = Session(argv, self._command, pty=self._pty).run()
+        if not ended.lost:
+            return ended.status
+        return self._lost(ended)
+
+    def _lost(self, ended: Ended) -> int:
+        deadline = time.monotonic() + _SETTLE
+        while (state := self._state()) == "running" and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if state == "stopped" and not self._command:
+            tell(f"{self._name} has shut down")
+            return ExitCode.OK
+        return connection_lost(self._name, ended, state)
+
+    def _state(self) -> str:
+        try:
+            return str(link().get(url("vms", self._vm))["state"])
+        except BangerError:
+            return ""
+
+    def _afterwards(self) -> int:
+        if not self._vm:
+            return ExitCode.OK
+        self._interrupts.react = self._patience()
+        try:
+            if self._request.ephemeral:
+                self._delete()
+            else:
+                self._stop()
+        except BangerError as problem:
+            show_error(problem)
+            return problem.exit_code
+        return ExitCode.OK
+
+    def _delete(self) -> None:
+        try:
+            Operation(link(), "DELETE", url("vms", self._vm, force=True)).follow(_nothing)
+        except NotFound:
+            return
+
+    def _stop(self) -> None:
+        with suppress(Conflict):
+            link().call("POST", url("vms", self._vm, "stop"), {"force": False, "wait": False})
+        if not self._quiet:
+            name = self._name
+            tell(
+                f"{name} is kept · back to it: banger vm start {name} && banger ssh {name}"
+                f" · away with it: banger vm delete {name}"
+            )
+
+    def _patience(self) -> Any:
+        told: list[int] = []
+
+        def react(number: int) -> None:
+            if told:
+                Interrupts.give_up(number)
+            told.append(number)
+            tell("tidying up; Ctrl-C again leaves that to the daemon")
+
+        return react
+
+
+def _nothing(_: dict[str, Any]) -> None:
+    return

@@ -1,0 +1,45 @@
+"""From commands to the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from banger_core.client.client import Client, url
+from banger_core.client.spawn import connect, running
+from banger_core.config.paths import Paths
+from banger_core.errors import BangerError
+from banger_core.ui.console import tell
+
+
+def link() -> Client:
+    """Return a client of the daemon, which is started when it does not run."""
+    return connect(Paths.from_environment(), tell)
+
+
+def fetch(*segments: str, **query: object) -> Any:
+    """Return what the daemon says at ``/v1/SEGMENTS``."""
+    return link().get(url(*segments, **query))
+
+
+def operate(
+    method: str, *segments: str, body: Any = None, quiet: bool = False, **query: object
+) -> Any:
+    """Run one operation, show its progress, and return its result."""
+    from banger_core.client.operations import Operation, follow
+    from banger_core.ui.progress import progress
+
+    operation = Operation(link(), method, url(*segments, **query), body)
+    with progress(quiet=quiet) as show:
+        return follow(operation, show)
+
+
+def known_names(kind: str) -> Iterator[str]:
+    """Yield the names of ``vms``, ``images`` or ``kernels`` for completion; none when no daemon
+    runs: a key press starts nothing.
+    """
+    try:
+        if found := running(Paths.from_environment()):
+            yield from (row["name"] for row in found[0].get(url(kind))[kind])
+    except BangerError:
+        return

@@ -1,0 +1,107 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def _names_of(kind: str) -> Any:
+    def complete(incomplete: str) -> list[str]:
+        from banger_core.cli.link import known_names
+
+        return [name for name in known_names(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+VmRef = Annotated[
+    str,
+    typer.Argument(
+        metavar="VM",
+        help="Name, id or unique start of an id.",
+        show_default=False,
+        autocompletion=_names_of("vms"),
+    ),
+]
+VmRefs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="VM…",
+        help="Names, ids or unique starts of ids.",
+        show_default=False,
+        autocompletion=_names_of("vms"),
+    ),
+]
+ImageName = Annotated[
+    str,
+    typer.Argument(metavar="IMAGE", show_default=False, autocompletion=_names_of("images")),
+]
+ImageNames = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGE…", show_default=False, autocompletion=_names_of("images")),
+]
+KernelName = Annotated[
+    str,
+    typer.Argument(metavar="KERNEL", show_default=False, autocompletion=_names_of("kernels")),
+]
+KernelNames = Annotated[
+    list[str],
+    typer.Argument(metavar="KERNEL…", show_default=False, autocompletion=_names_of("kernels")),
+]
+Terminal = Annotated[
+    bool | None,
+    typer.Option(
+        "--tty/--no-tty",
+        "-t/-T",
+        help="Give the command a terminal, or none. Default: when all three of "
+        "stdin, stdout and stderr are one.",
+        show_default=False,
+    ),
+]
+
+Image = Annotated[
+    str,
+    typer.Argument(
+        metavar="[IMAGE]",
+        help="SCHEME://REF or the name of an image that is here. Default: from the configuration.",
+        show_default=False,
+        autocompletion=_names_of("images"),
+    ),
+]
+Name = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="Default: made up.", show_default=False)
+]
+Vcpu = Annotated[
+    int | None, typer.Option("--vcpu", metavar="N", help="Virtual CPUs.", show_default=False)
+]
+Memory = Annotated[
+    str, typer.Option("--memory", metavar="SIZE", help="For example 512M.", show_default=False)
+]
+DiskSize = Annotated[
+    str,
+    typer.Option("--disk-size", metavar="SIZE", help="For example 8G.", show_default=False),
+]
+Network = Annotated[
+    str, typer.Option("--network", metavar="NAME", help="How it is connected.", show_default=False)
+]
+Driver = Annotated[
+    str, typer.Option("--driver", metavar="NAME", help="What runs it.", show_default=False)
+]
+Acceleration = Annotated[
+    Literal["auto", "kvm", "tcg"], typer.Option("--accel", help="Hardware or emulation.")
+]
+KernelRef = Annotated[
+    str,
+    typer.Option(
+        "--kernel-ref",
+        metavar="NAME",
+        help="Another kernel than the image's.",
+        show_default=False,
+        autocompletion=_names_of("kernels"),
+    ),
+]
+Labels = Annotated[list[str], typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]

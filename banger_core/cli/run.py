@@ -1,0 +1,173 @@
+"""``banger vm run`` and ``vm create``: from words to a ``VmRequest``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from banger_core.cli import values
+from banger_core.cli.group import AFTER_DASHES
+from banger_core.cli.link import operate
+from banger_core.cli.options import (
+    Acceleration,
+    AsJson,
+    DiskSize,
+    Driver,
+    Image,
+    KernelRef,
+    Labels,
+    Memory,
+    Name,
+    Network,
+    Quiet,
+    Terminal,
+    Vcpu,
+)
+from banger_core.client.lease import own_process
+from banger_core.errors import UsageProblem
+from banger_core.jsonable import to_json
+from banger_core.model import Accel, VmRequest
+from banger_core.ui.console import say, tell
+from banger_core.ui.human import plain
+from banger_core.ui.jsonout import show_json
+from banger_core.ui.tables import show_details
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, and make nothing.")]
+
+
+def run(
+    ctx: typer.Context,
+    image: Image = "",
+    name: Name = "",
+    vcpu: Vcpu = None,
+    memory: Memory = "",
+    disk_size: DiskSize = "",
+    network: Network = "",
+    driver: Driver = "",
+    accel: Acceleration = "auto",
+    kernel: KernelRef = "",
+    label: Labels = [],  # noqa: B006  (typer reads defaults, nobody writes them)
+    remove: Annotated[bool, typer.Option("--rm", help="Delete it afterwards.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Leave it running and write its name.")
+    ] = False,
+    tty: Terminal = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Make a machine, start it, and give a shell or run a command.
+
+    Without a command it gives a shell (or runs the commands that it reads from stdin). A
+    command stands after --; its output and exit status are the machine's, and Ctrl-C goes
+    there. Afterwards the machine is stopped and kept, unless --rm or -d says otherwise.
+    """
+    command = ctx.meta.get(AFTER_DASHES)
+    _check(command, remove=remove, detach=detach, as_json=as_json and not dry_run)
+    request = _request(
+        image, name, vcpu, memory, disk_size, network, driver, accel, kernel, label, remove=remove
+    )
+    if detach or dry_run:
+        return _make(request, start=True, dry_run=dry_run, quiet=quiet, as_json=as_json)
+    from banger_core.cli.journey import Journey
+
+    return Journey(request, command or [], pty=tty, quiet=quiet).go()
+
+
+def create(
+    image: Image = "",
+    name: Name = "",
+    vcpu: Vcpu = None,
+    memory: Memory = "",
+    disk_size: DiskSize = "",
+    network: Network = "",
+    driver: Driver = "",
+    accel: Acceleration = "auto",
+    kernel: KernelRef = "",
+    label: Labels = [],  # noqa: B006  (typer reads defaults, nobody writes them)
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> int:
+    """Make a machine without starting it, and write its name."""
+    request = _request(image, name, vcpu, memory, disk_size, network, driver, accel, kernel, label)
+    return _make(request, start=False, dry_run=dry_run, quiet=quiet, as_json=as_json)
+
+
+def _request(
+    image: str,
+    name: str,
+    vcpu: int | None,
+    memory: str,
+    disk_size: str,
+    network: str,
+    driver: str,
+    accel: Accel,
+    kernel: str,
+    label: list[str],
+    *,
+    remove: bool = False,
+) -> VmRequest:
+    return VmRequest(
+        image=image,
+        name=values.vm_name(name) if name else None,
+        vcpu=None if vcpu is None else values.cpus(vcpu),
+        memory=values.size("--memory", memory) if memory else None,
+        disk_size=values.size("--disk-size", disk_size) if disk_size else None,
+        network=network,
+        driver=driver,
+        kernel=kernel,
+        accel=accel,
+        ephemeral=remove,
+        lease=own_process() if remove else None,
+        labels=values.labels(label),
+    )
+
+
+def _check(command: list[str] | None, *, remove: bool, detach: bool, as_json: bool) -> None:
+    if command == []:
+        raise UsageProblem("there is no command after --", hints=["leave -- away for a shell"])
+    if detach and remove:
+        raise UsageProblem(
+            "--rm and -d exclude each other",
+            cause="with --rm the machine is deleted when this command ends, with -d it stays",
+        )
+    if detach and command:
+        raise UsageProblem(
+            "-d and a command exclude each other",
+            hints=["banger vm run -d --name NAME, then: banger vm exec NAME -- COMMAND"],
+        )
+    if as_json and not detach:
+        raise UsageProblem(
+            "--json needs -d or --dry-run", cause="otherwise stdout belongs to the machine"
+        )
+
+
+def _make(request: VmRequest, *, start: bool, dry_run: bool, quiet: bool, as_json: bool) -> int:
+    body = {"request": to_json(request), "start": start, "dry_run": dry_run}
+    result = operate("POST", "vms", body=body, quiet=quiet or as_json)
+    if dry_run:
+        (show_json if as_json else _show_plan)(result["plan"])
+    elif as_json:
+        show_json(result["vm"])
+    else:
+        name = result["vm"]["name"]
+        say(name)
+        if not quiet:
+            tell(f"next: banger ssh {name}" if start else f"next: banger vm start {name}")
+    return 0
+
+
+def _show_plan(plan: dict[str, Any]) -> None:
+    show_details({name: plain(value) for name, value in _flat(plan)})
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for name, item in value.items():
+        if isinstance(item, dict) and item and name not in ("data", "ssh"):
+            pairs += _flat(item, f"{prefix}{name}.")
+        elif name != "data":
+            pairs.append((prefix + name, item))
+    return pairs

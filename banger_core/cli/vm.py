@@ -1,0 +1,142 @@
+"""``banger vm``: virtual machines."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from banger_core.cli.group import OPTIONS_FIRST, TAKES_THE_REST, DashedCommand, Member, Noun, verb
+from banger_core.cli.link import fetch, link
+from banger_core.cli.options import AsJson, Quiet, VmRef, VmRefs
+from banger_core.client.client import url
+from banger_core.ui.human import ago, plain
+from banger_core.ui.jsonout import show_json
+from banger_core.ui.tables import show_details, show_table
+
+vm = Noun(
+    "vm",
+    "Virtual machines: run, list, start, stop, reach",
+    {
+        "run": Member(
+            "Make a machine, start it, and give a shell or run a command",
+            "banger_core.cli.run:run",
+            cls=DashedCommand,
+        ),
+        "create": Member("Make a machine without starting it", "banger_core.cli.run:create"),
+        "ssh": Member(
+            "Open a shell in a machine", "banger_core.cli.reach:ssh", settings=TAKES_THE_REST
+        ),
+        "exec": Member(
+            "Run a command in a machine", "banger_core.cli.reach:execute", settings=OPTIONS_FIRST
+        ),
+    },
+)
+
+
+@verb(vm, "list", aliases=("ls",))
+def list_vms(as_json: AsJson = False) -> None:
+    """List virtual machines."""
+    vms = fetch("vms")["vms"]
+    if as_json:
+        show_json(vms)
+        return
+    show_table(
+        ("name", "state", "address", "created", "image"),
+        [
+            (row["name"], row["state"], row["address"], ago(row["created_at"]), row["image"])
+            for row in vms
+        ],
+    )
+
+
+@verb(vm, "show")
+def show_vm(reference: VmRef, as_json: AsJson = False) -> None:
+    """Show everything about a virtual machine."""
+    row = fetch("vms", reference)
+    if as_json:
+        show_json(row)
+        return
+    show_details(_described(row))
+
+
+@verb(vm, "start")
+def start(references: VmRefs, quiet: Quiet = False) -> int:
+    """Start machines and wait until they answer."""
+    from banger_core.cli.several import each
+    from banger_core.client.operations import Operation
+
+    return each(
+        references,
+        lambda client, name: Operation(client, "POST", url("vms", name, "start")),
+        quiet=quiet,
+    )
+
+
+@verb(vm, "stop")
+def stop(
+    references: VmRefs,
+    force: Annotated[
+        bool, typer.Option("--force", help="Pull the plug instead of shutting down.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until they have stopped.")
+    ] = True,
+    quiet: Quiet = False,
+) -> int:
+    """Stop machines; their disks are kept."""
+    from banger_core.cli.several import each
+    from banger_core.client.operations import Operation, Request
+
+    body = {"force": force, "wait": wait}
+
+    def begin(client: Any, name: str) -> Any:
+        target = url("vms", name, "stop")
+        return (Operation if wait else Request)(client, "POST", target, body)
+
+    return each(references, begin, quiet=quiet)
+
+
+@verb(vm, "delete", aliases=("rm",))
+def delete(
+    references: VmRefs,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Also when they run.")] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Delete machines and everything that was made for them."""
+    from banger_core.cli.several import each
+    from banger_core.client.operations import Operation
+
+    return each(
+        references,
+        lambda client, name: Operation(client, "DELETE", url("vms", name, force=force)),
+        quiet=quiet,
+    )
+
+
+@verb(vm, "logs")
+def logs(
+    reference: VmRef,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Keep the guest's escape sequences.")] = False,
+    tail: Annotated[
+        int | None, typer.Option("--tail", min=1, metavar="BYTES", help="Only the end.")
+    ] = None,
+) -> None:
+    """Show what a machine's serial console said."""
+    target = url("vms", reference, "logs", follow=follow, raw=raw, tail=tail)
+    for piece in link().text(target):
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+
+def _described(row: dict[str, Any]) -> dict[str, str]:
+    from banger_core.sizes import format_size
+
+    shown = {name: plain(value) for name, value in row.items()}
+    for name in ("memory", "disk_size"):
+        shown[name] = format_size(row[name])
+    for name in ("created_at", "started_at"):
+        shown[name] = ago(row[name])
+    return shown

@@ -1,0 +1,61 @@
+"""The notes that say how to reach a VM: all that ``banger ssh NAME`` needs.
+
+``Paths.note`` names the same file, but ``pathlib`` and ``dataclasses`` cost more than the whole
+start-up budget of this path; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+NOTE_MAX = 1 << 16
+"""Longest note that is read (bytes)."""
+
+_LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def is_label(name: str) -> bool:
+    """Say whether ``name`` is a lower-case DNS label (RFC 1123), as every VM's name is."""
+    return 0 < len(name) < 64 and _LABEL.issuperset(name) and "-" not in (name[0], name[-1])
+
+
+def note_path(name: str) -> str:
+    """The note of the VM ``name``, which must be a label."""
+    if chosen := os.environ.get("BANGER_STATE_DIR"):
+        state = os.path.abspath(chosen)  # noqa: PTH100  (see above)
+    else:
+        root = os.environ.get("XDG_STATE_HOME", "")
+        base = root if root.startswith("/") else os.path.expanduser("~/.local/state")  # noqa: PTH111
+        state = f"{base}/banger"
+    return f"{state}/ssh/vms/{name}.json"
+
+
+def read_note(name: str) -> list[str] | None:
+    """Return the ``ssh`` command line that reaches ``name``, up to the remote command.
+
+    None when there is no note, or none to trust: it must be a regular file of ours that nobody
+    else can write, and a complete ``SshTarget``. The daemon knows more than the note.
+    """
+    if not is_label(name):
+        return None
+    try:
+        handle = os.open(note_path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with open(handle, "rb") as file:  # noqa: PTH123  (a descriptor, not a path)
+        facts = os.fstat(handle)
+        ours = facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
+        text = file.read(NOTE_MAX) if ours and stat.S_ISREG(facts.st_mode) else b""
+    return _argv(text)
+
+
+def _argv(text: bytes) -> list[str] | None:
+    import json
+
+    try:
+        argv = json.loads(text)["argv"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    good = isinstance(argv, list) and argv and all(isinstance(word, str) for word in argv)
+    return argv if good else None

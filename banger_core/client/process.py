@@ -1,0 +1,88 @@
+"""Starting programs, with no more than ``os`` and ``signal``: ``subprocess`` doubles the start-up
+of ``vm exec``, and cannot hand an ignored signal to a child.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Sequence
+
+TYPE_CHECKING = False  # ``typing`` costs as much as the rest of this module
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    files: tuple[int, int, int] | None = None,
+    keep: Iterable[int] = (),
+    ignored: Iterable[int] = (),
+    session: bool = False,
+) -> int:
+    """Start ``argv`` and return its pid once the program really runs.
+
+    ``files`` become its stdin, stdout and stderr (None: ours); the descriptors ``keep`` stay
+    open under their numbers; the signals ``ignored`` are ignored, none is blocked; ``session``
+    gives it a session of its own. Raises HostNotReady when it cannot be executed.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _child(argv, files, keep, ignored, session, writer)
+    os.close(writer)
+    problem = os.read(reader, 16)
+    os.close(reader)
+    if problem:
+        os.waitpid(pid, 0)
+        raise _not_executable(argv[0], int(problem))
+    return pid
+
+
+def become(argv: Sequence[str]) -> NoReturn:
+    """Replace this process by ``argv``. Raises HostNotReady when it cannot be executed."""
+    _like_a_shell()
+    try:
+        os.execvp(argv[0], list(argv))  # noqa: S606  (argv lists only)
+    except OSError as problem:
+        raise _not_executable(argv[0], problem.errno or 0) from problem
+
+
+def _child(
+    argv: Sequence[str],
+    files: tuple[int, int, int] | None,
+    keep: Iterable[int],
+    ignored: Iterable[int],
+    session: bool,
+    writer: int,
+) -> None:
+    try:
+        if session:
+            os.setsid()
+        for standard, file in enumerate(files or ()):
+            os.dup2(file, standard)
+        for file in keep:
+            os.set_inheritable(file, True)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        _like_a_shell()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execvp(argv[0], list(argv))  # noqa: S606  (argv lists only)
+    except OSError as problem:
+        os.write(writer, str(problem.errno).encode())
+    finally:
+        os._exit(127)
+
+
+def _like_a_shell() -> None:
+    # Python ignores these two; programs expect them as they come from a shell
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _not_executable(program: str, number: int) -> Exception:
+    from banger_core.errors import HostNotReady
+
+    hints = ["sudo apt-get install openssh-client"] if program == "ssh" else []
+    return HostNotReady(f"cannot run {program}", cause=os.strerror(number), hints=hints)

@@ -1,0 +1,224 @@
+"""A program in the guest as if it ran here: its input, output, signals and exit status.
+
+OpenSSH carries the bytes; this process only waits. A terminal's Ctrl-C must reach the guest
+first, so ssh ignores the asking signals (it keeps dispositions that it inherits as ignored) and
+they are passed on by a second ssh that says ``banger-signal ID NAME`` to the guest runtime, which
+knows the program by the ``banger-exec ID`` that started it. With a pseudo-terminal none of this
+happens: the keys themselves travel to the guest, whose terminal makes the signals.
+
+ssh ends with 255 for its own failures and for a guest program that ends with 255. Its debug log,
+kept in memory, tells which it was.
+
+Uses only ``os``, ``signal`` and ``time``: this module is on the start-up path of ``vm exec``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+from banger_core.client.interrupts import ASKING
+from banger_core.client.process import spawn
+
+LOST = 255
+"""Exit status of ssh when the connection failed or broke."""
+
+TWICE = 2.0
+"""A second asking signal within this time gives up (seconds)."""
+
+_RETRY = 0.3
+_INSIST = 5.0
+_ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class Ended:
+    """How a session ended. ``status`` is the exit status to pass on; ``lost`` says why the
+    connection broke ("" when it did not); ``gave_up`` is the signal by which the user left.
+    """
+
+    __slots__ = ("gave_up", "lost", "status")
+
+    def __init__(self, status: int, lost: str = "", gave_up: int = 0) -> None:
+        self.status, self.lost, self.gave_up = status, lost, gave_up
+
+
+class Session:
+    """One program in the guest, or its login shell when ``command`` is empty.
+
+    ``argv`` is the ssh command line up to the remote command. ``pty`` asks for a pseudo-terminal
+    (None: for a command when stdin, stdout and stderr are terminals, for a shell when stdin is).
+    """
+
+    def __init__(
+        self, argv: Sequence[str], command: Sequence[str] = (), *, pty: bool | None = None
+    ) -> None:
+        self._ssh, self._options = argv[0], list(argv[1:])
+        self._command = command
+        self._pty = _wants_pty(bool(command)) if pty is None else pty
+        self._id = "".join(_ID_LETTERS[byte % 36] for byte in os.urandom(12))
+        self._couriers: list[_Courier] = []
+        self._signals: list[tuple[float, int]] = []
+        self._gave_up = 0
+
+    def run(self) -> Ended:
+        """Run it to its end. Raises HostNotReady when there is no ssh."""
+        watched = {n for n in ASKING if signal.getsignal(n) is not signal.SIG_IGN}
+        # Held back and taken one by one: no handler, so no moment at which one could be missed
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD})
+        log = os.memfd_create("ssh-log")
+        terminal = _Terminal() if self._pty else None
+        try:
+            ignored = () if self._pty or not self._command else ASKING
+            pid = spawn(self._command_line(log), keep=(log,), ignored=ignored)
+            ended = self._wait(pid, watched)
+            if ended < 0 and terminal:
+                terminal.restore()
+            return self._judge(ended, _read_all(log))
+        finally:
+            for courier in self._couriers:
+                courier.end()
+            os.close(log)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _command_line(self, log: int) -> list[str]:
+        force = "-tt" if not os.isatty(0) else "-t"
+        first = [self._ssh, "-vv", "-E", f"/proc/self/fd/{log}", force if self._pty else "-T"]
+        return [*first, *self._options, *self._remote_command()]
+
+    def _remote_command(self) -> list[str]:
+        if not self._command:
+            return []
+        return [" ".join(["banger-exec", self._id, *map(quote, self._command)])]
+
+    def _wait(self, pid: int, watched: set[signal.Signals]) -> int:
+        awaited = {*watched, signal.SIGCHLD}
+        while True:
+            child, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+            if child and not os.WIFSTOPPED(status):
+                return os.waitstatus_to_exitcode(status)
+            if child:
+                # The user suspended ssh with ~^Z: the shell waits for this process, not for ssh
+                os.kill(os.getpid(), signal.SIGSTOP)
+                os.kill(pid, signal.SIGCONT)
+            busy = [courier for courier in self._couriers if courier.tend()]
+            info = signal.sigtimedwait(awaited, _RETRY) if busy else signal.sigwaitinfo(awaited)
+            if info is not None and info.si_signo != signal.SIGCHLD:
+                self._pass_on(info.si_signo, pid)
+
+    def _pass_on(self, number: int, pid: int) -> None:
+        now = time.monotonic()
+        again = bool(self._signals) and now - self._signals[-1][0] < TWICE
+        self._signals.append((now, number))
+        if again or not self._command:
+            self._gave_up = number
+            # With a terminal ssh must put it right again; without one it ignores all but this
+            os.kill(pid, signal.SIGKILL if self._command and not self._pty else signal.SIGTERM)
+            return
+        remote = f"banger-signal {self._id} {signal.Signals(number).name.removeprefix('SIG')}"
+        self._couriers.append(_Courier([self._ssh, "-T", *self._options, remote], now + _INSIST))
+
+    def _judge(self, ended: int, log: bytes) -> Ended:
+        if self._gave_up:
+            return Ended(128 + self._gave_up, gave_up=self._gave_up)
+        if ended < 0:
+            return Ended(128 - ended)
+        if ended != LOST or _guest_said_so(log):
+            return Ended(ended)
+        return Ended(LOST, lost=_last_words(log) or "the connection broke")
+
+
+class _Courier:
+    """A second ssh that delivers one signal; sent again until ``deadline`` when it fails, since
+    the program may not have begun yet.
+    """
+
+    def __init__(self, argv: list[str], deadline: float) -> None:
+        self._argv, self._deadline = argv, deadline
+        self._pid = 0
+        self._next = 0.0
+        self._launch()
+
+    def tend(self) -> bool:
+        """Look after it; say whether there is still something to look after."""
+        if self._pid:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if not pid:
+                return True
+            self._pid = 0
+            self._next = time.monotonic() + _RETRY if status else self._deadline
+        now = time.monotonic()
+        if now >= self._deadline or self._next >= self._deadline:
+            return False
+        if now >= self._next:
+            self._launch()
+        return True
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+    def _launch(self) -> None:
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._pid = spawn(self._argv, files=(nothing, nothing, nothing), session=True)
+        finally:
+            os.close(nothing)
+
+
+class _Terminal:
+    """The settings of the terminal at stdin, to be put back when ssh could not do it itself."""
+
+    def __init__(self) -> None:
+        import termios
+
+        try:
+            self._settings = termios.tcgetattr(0)
+        except termios.error:
+            self._settings = []
+
+    def restore(self) -> None:
+        """Put the settings back."""
+        import termios
+
+        if self._settings:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._settings)
+
+
+def quote(word: str) -> str:
+    """Quote ``word`` for a POSIX shell (2.2.2: between single quotes nothing is special)."""
+    safe = word.replace("-", "a").replace("/", "a").replace(".", "a")
+    if word and safe.isascii() and safe.isalnum():
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+def _wants_pty(command: bool) -> bool:
+    return all(map(os.isatty, (0, 1, 2))) if command else os.isatty(0)
+
+
+def _read_all(log: int) -> bytes:
+    os.lseek(log, 0, os.SEEK_SET)
+    return b"".join(iter(lambda: os.read(log, 1 << 16), b""))
+
+
+def _guest_said_so(log: bytes) -> bool:
+    """Say whether the guest told how its program ended (RFC 4254, 6.10), over a connection of
+    ssh's own or a shared one.
+    """
+    return any(
+        line in (b"debug1: Exit status 255", b"debug2: Received exit status from master 255")
+        or (line.startswith(b"debug1: client_input_channel_req:") and b" exit-signal " in line)
+        for line in log.splitlines()
+    )
+
+
+_CHATTER = ("debug", "OpenSSH_", "Authenticated to", "Transferred:", "Bytes per", "Warning: Perm")
+
+
+def _last_words(log: bytes) -> str:
+    lines = [line.strip() for line in log.decode("utf-8", "replace").splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith(_CHATTER)), "")

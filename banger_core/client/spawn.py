@@ -1,0 +1,195 @@
+"""Reaching the daemon: start it on demand, and agree on a version.
+
+Many CLIs may do this at once. Each starts a daemon when nobody answers; the daemons settle by a
+lock who stays, the others leave with status 0, and every CLI ends up at the winner.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from banger_core import __version__
+from banger_core.client.client import Client, url
+from banger_core.config.paths import Paths, secure_dir
+from banger_core.errors import DaemonUnavailable
+
+PATIENCE = 30.0
+"""How long a daemon may take to answer after its start, or to leave when asked (seconds)."""
+
+_PAUSE = 0.02
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def connect(paths: Paths, tell: Callable[[str], None]) -> Client:
+    """Return a client of a running daemon of this version; start or replace one when needed.
+
+    ``tell`` gets lines for the user. Raises DaemonUnavailable when no daemon comes up, when the
+    one that answers is not to be trusted, or when it is newer than this program.
+    """
+    client = Client(paths.socket)
+    try:
+        status = client.get(url("status"))
+    except DaemonUnavailable:
+        if paths.socket.exists() and not _is_stale(paths.socket):
+            raise
+        start(paths)
+        status = client.get(url("status"))
+    theirs = str(status.get("version", ""))
+    if theirs == __version__:
+        return client
+    if _rank(theirs) > _rank(__version__):
+        raise DaemonUnavailable(
+            f"this banger ({__version__}) is older than the running daemon ({theirs})",
+            hints=["use the newer banger", "banger daemon stop (virtual machines go on running)"],
+        )
+    tell(
+        f"the daemon ({theirs or 'unknown version'}) is older than this banger ({__version__}): "
+        "replacing it; virtual machines go on running"
+    )
+    stop(client, paths)
+    start(paths)
+    return client
+
+
+def running(paths: Paths) -> tuple[Client, dict[str, object]] | None:
+    """Return a client of the running daemon of whatever version and its status, or None."""
+    client = Client(paths.socket)
+    try:
+        return client, client.get(url("status"))
+    except DaemonUnavailable:
+        if paths.socket.exists() and not _is_stale(paths.socket):
+            raise
+        return None
+
+
+def stop(client: Client, paths: Paths) -> None:
+    """Ask the daemon to leave, and wait until it has let go of its state.
+
+    Virtual machines go on running. Raises DaemonUnavailable when it stays.
+    """
+    client.call("POST", url("stop"))
+    deadline = time.monotonic() + PATIENCE
+    while not _is_free(paths.daemon_lock):
+        if time.monotonic() > deadline:
+            raise DaemonUnavailable(
+                "the daemon does not stop",
+                cause=f"it still holds {paths.daemon_lock} after {PATIENCE:.0f} s",
+                hints=["banger daemon logs"],
+            )
+        time.sleep(_PAUSE)
+
+
+def start(paths: Paths) -> None:
+    """Start a daemon and return when one answers on the socket. Raises DaemonUnavailable."""
+    for directory in (paths.state, paths.runtime):
+        secure_dir(directory)
+    deadline = time.monotonic() + PATIENCE
+    log = paths.daemon_log
+    offset = log.stat().st_size if log.exists() else 0
+    child: int | None = None
+    while not _answers(paths.socket, deadline):
+        if child is None:
+            child = _launch(log)
+        if (status := _ended(child)) is not None:
+            # Status 0: another one holds the lock, and may itself be about to leave
+            child = None
+            if status:
+                raise _died(log, offset)
+        if time.monotonic() > deadline:
+            raise DaemonUnavailable(
+                f"the daemon does not answer {PATIENCE:.0f} s after its start",
+                cause=_last_line(log, offset),
+                hints=["banger daemon logs"],
+            )
+        time.sleep(_PAUSE)
+
+
+def _answers(path: Path, deadline: float) -> bool:
+    # The socket is there before the daemon has settled its past: the answer may take a while
+    patience = max(1.0, deadline - time.monotonic())
+    try:
+        Client(path).call("GET", url("status"), timeout=patience)
+    except DaemonUnavailable:
+        return False
+    return True
+
+
+def _launch(log: Path) -> int:
+    from banger_core.client.process import spawn
+
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    written = os.open(log, _LOG_FLAGS, 0o600)
+    before = os.umask(0o077)
+    try:
+        argv = [sys.executable, "-m", "banger_core.daemon"]
+        return spawn(argv, files=(nothing, written, written), session=True)
+    finally:
+        os.umask(before)
+        os.close(nothing)
+        os.close(written)
+
+
+def _ended(child: int) -> int | None:
+    pid, status = os.waitpid(child, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if pid else None
+
+
+def _is_stale(path: Path) -> bool:
+    """Say whether nobody listens: connecting is refused, or there is no socket of ours."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(5)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def _is_free(lock: Path) -> bool:
+    import fcntl
+
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _died(log: Path, offset: int) -> DaemonUnavailable:
+    return DaemonUnavailable(
+        "the daemon did not start",
+        cause=_last_line(log, offset),
+        hints=["banger daemon logs", f"{sys.executable} -m banger_core.daemon"],
+    )
+
+
+def _last_line(log: Path, offset: int) -> str:
+    with log.open("rb") as file:
+        file.seek(max(offset, log.stat().st_size - 4096))
+        lines = file.read().decode("utf-8", "replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def _rank(version: str) -> tuple[list[int], bool]:
+    """Order versions: by their numbers, a pre-release (``1.0.dev3``, ``1.0rc1``) before its
+    release. The full rules of PEP 440 are not needed among our own versions.
+    """
+    release = re.match(r"(\d+(?:\.\d+)*)(.*)", version)
+    if release is None:
+        return [], False
+    return [int(part) for part in release[1].split(".")], not release[2]

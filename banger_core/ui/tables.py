@@ -1,0 +1,70 @@
+"""Lists and details as aligned columns. No rich: ``vm list`` has 80 ms in all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from banger_core.ui.console import is_terminal, printable, styled, width
+
+_GAP = 2
+
+COLOURS = {
+    "running": "green",
+    "pass": "green",
+    "active": "green",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "creating": "yellow",
+    "deleting": "yellow",
+    "paused": "yellow",
+    "warn": "yellow",
+    "stopped": "dim",
+    "disabled": "dim",
+    "failed": "red",
+    "fail": "red",
+    "broken": "red",
+}
+"""How words that say a state are coloured."""
+
+
+def show_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table to stdout. On a terminal the last column is cut to fit; elsewhere nothing
+    is, so that programs like ``awk`` get everything.
+    """
+    cells = [[printable(cell) or "-" for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    _write_row([name.upper() for name in head], widths, "bold")
+    for row in cells:
+        _write_row(row, widths, "")
+
+
+def show_details(pairs: Mapping[str, str]) -> None:
+    """Write names and values below each other to stdout."""
+    longest = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        shown = printable(value)
+        label = styled(f"{name:<{longest + _GAP}}", "bold", sys.stdout)
+        sys.stdout.write(label + styled_state(shown) + "\n")
+
+
+def styled_state(text: str) -> str:
+    """Colour ``text`` when it is a word that says a state."""
+    style = COLOURS.get(text.lower())
+    return styled(text, style, sys.stdout) if style else text
+
+
+def _write_row(row: Sequence[str], widths: Sequence[int], style: str) -> None:
+    room = width() if is_terminal(sys.stdout) else sys.maxsize
+    parts = []
+    for index, (cell, wide) in enumerate(zip(row, widths, strict=True)):
+        last = index == len(row) - 1
+        shown = _cut(cell, room) if last else cell
+        coloured = styled(shown, style, sys.stdout) if style else styled_state(shown)
+        parts.append(coloured + ("" if last else " " * (wide - len(cell) + _GAP)))
+        room -= wide + _GAP
+    sys.stdout.write("".join(parts) + "\n")
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= max(room, 8) else text[: max(room, 8) - 1] + "…"
