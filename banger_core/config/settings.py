@@ -84,7 +84,12 @@ class GuestSettings(Section):
 
 
 class SshSettings(Section):
-    """``[ssh]``: a key pair of the user's own (the private half); without one banger makes it."""
+    """``[ssh]``: a key pair of the user's own (the private half); without one banger makes it.
+
+    Every other key is the user's layer of SSH policy, which ``plan.ssh_policy`` checks.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     ssh_key_path: Annotated[Path | None, BeforeValidator(_absolute)] = None
 

@@ -7,6 +7,7 @@ with its control sequences in place (ECMA-48).
 from __future__ import annotations
 
 import asyncio
+import codecs
 import errno
 import os
 import re
@@ -30,6 +31,13 @@ _CONTROL = re.compile(
 )
 
 
+_UNFINISHED = re.compile(
+    r"(?:\r+|(?:\x1b\[|\x9b)[0-?]*[ -/]*"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\r\n]*\x1b?|\x1b[ -/]*)\Z"
+)
+_LONGEST = 256
+
+
 def strip_escapes(data: bytes | str) -> str:
     """Return ``data`` as text that is safe to show: no terminal sequences, no controls.
 
@@ -38,6 +46,28 @@ def strip_escapes(data: bytes | str) -> str:
     """
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
     return _CONTROL.sub("", re.sub(r"\r+\n|\r", "\n", text))
+
+
+class EscapeStripper:
+    """``strip_escapes`` for output that comes in pieces, cut anywhere."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+
+    def feed(self, data: bytes) -> str:
+        """Return what can be shown now; a sequence or character that may go on is held back."""
+        text = self._held + self._decoder.decode(data)
+        unfinished = _UNFINISHED.search(text, max(0, len(text) - _LONGEST))
+        cut = unfinished.start() if unfinished else len(text)
+        self._held = text[cut:]
+        return strip_escapes(text[:cut])
+
+    def finish(self) -> str:
+        """Return what was held back: no more is coming."""
+        text = self._held + self._decoder.decode(b"", final=True)
+        self._held = ""
+        return strip_escapes(text)
 
 
 class _Follower:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from banger_core.config.paths import secure_dir
 from banger_core.engine.operations import Operation
@@ -36,7 +36,7 @@ class KernelShelf:
                 cause="no installed plugin provides it",
                 hints=["pip install banger-kernels"],
             )
-        return providers.load(name)  # type: ignore[no-any-return]
+        return cast("KernelCatalogue", providers.load(name))
 
     async def here(self, operation: Operation | None = None) -> list[KernelEntry]:
         """List the kernels on this host, broken ones with their problem."""
