@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,14 @@ def describe(
         return UsageProblem(
             f"{file}: there is no setting {key}",
             cause=f"there is: {', '.join(known)}{more}",
-            hints=[f"did you mean {near[0]}?"] if near else ["banger config show"],
+            hints=[f"did you mean {near[0]}?"] if near else [],
         )
-    said = finding["msg"].removeprefix("Value error, ")
+    section = finding["type"] in ("model_type", "dict_type")
+    said = "it is a section" if section else finding["msg"].removeprefix("Value error, ")
     return UsageProblem(
         f"{file}: {key} = {_shown(finding['input'])} is not possible",
         cause=f"{said[:1].lower()}{said[1:]}{more}",
-        hints=["banger config show"],
+        hints=[f"write it as [{key}]" if section else "without that line the default is used"],
     )
 
 
@@ -48,5 +50,5 @@ def _known(model: Any, path: list[str]) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
