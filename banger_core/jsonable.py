@@ -75,12 +75,14 @@ def _build(kind: Any, data: Any) -> Any:
         return float(data)
     if isinstance(kind, type) and issubclass(kind, Enum | Path):
         return kind(data)
-    if not isinstance(data, kind):
+    if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
         raise ValueError(f"{data!r} is no {kind.__name__}")
     return data
 
 
 def _sequence(origin: type, args: tuple[Any, ...], data: Any) -> Any:
+    if not isinstance(data, list | tuple):
+        raise ValueError(f"{data!r} is no list")
     if origin is tuple and not (len(args) == 2 and args[1] is Ellipsis):
         return tuple(_build(arg, item) for arg, item in zip(args, data, strict=True))
     return origin(_build(args[0], item) for item in data)

@@ -7,6 +7,7 @@ intent is on the disk before its effect begins. Writes are few, so the sync is n
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -35,9 +36,9 @@ class Database:
     def open(cls, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> Database:
         """Open or create the database and bring its tables up to date.
 
-        Every migration is preceded by a backup, ``PATH.v<N>.backup``. Raises IntegrityError when
-        the file is damaged or not banger's, BangerError when a newer banger has written it, and
-        NoSpace.
+        Before each migration an existing one is copied to ``PATH.v<N>.backup``. Raises
+        IntegrityError when the file is damaged or not banger's, BangerError when a newer banger
+        has written it, and NoSpace.
         """
         lock = FileLock(path.with_name(path.name + ".lock"))
         lock.acquire(BUSY_SECONDS)
@@ -123,8 +124,9 @@ def _check(connection: sqlite3.Connection, path: Path, known: int) -> None:
 def _migrate(
     connection: sqlite3.Connection, path: Path, migrations: Sequence[Sequence[str]]
 ) -> None:
-    for number in range(_version(connection), len(migrations)):
-        if number:
+    first = _version(connection)
+    for number in range(first, len(migrations)):
+        if first:
             _back_up(connection, path.with_name(f"{path.name}.v{number}.backup"))
         with _transaction(connection):
             for statement in migrations[number]:
@@ -183,11 +185,16 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, cause: str) -> IntegrityError:
+    # A journal must never meet another database file than its own, so it goes along
+    journals = [path.with_name(path.name + end) for end in ("-wal", "-shm")]
+    files = shlex.join(str(file) for file in (path, *journals) if file.exists())
+    aside = shlex.quote(f"{path}.damaged")
+    hints = [f"start afresh: mkdir {aside} && mv {files} {aside}"]
     backups = sorted(path.parent.glob(f"{path.name}.v*.backup"), key=lambda p: p.stat().st_mtime)
-    hints = [f"go back to the last backup: cp {backups[-1]} {path}"] if backups else []
-    return IntegrityError(
-        f"{path} is damaged", cause=cause, hints=[*hints, f"move it away: mv {path} {path}.damaged"]
-    )
+    if backups:
+        restored = shlex.join([str(backups[-1]), str(path)])
+        hints.append(f"or go back to the last backup, after that: cp {restored}")
+    return IntegrityError(f"{path} is damaged", cause=cause, hints=hints)
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> Any:
