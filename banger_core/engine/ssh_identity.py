@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from banger_core.config.paths import Paths, secure_dir
 from banger_core.errors import BangerError, HostNotReady
-from banger_core.store.content import write_atomic
+from banger_core.store.content import sync_directory, write_atomic
+
+if TYPE_CHECKING:
+    from banger_core.config.settings import Settings
 
 _MAGIC = b"openssh-key-v1\0"
 _ARMOUR = ("-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE KEY-----")
@@ -31,28 +34,20 @@ class Runner(Protocol):
         """Raises HostNotReady when the program is missing, BangerError when it fails."""
 
 
-class KeySettings(Protocol):
-    """What the configuration says about keys."""
-
-    @property
-    def ssh_key_path(self) -> Path | None:
-        """The private key to use instead of banger's own."""
-
-
-def identity_path(paths: Paths, settings: KeySettings) -> Path:
+def identity_path(paths: Paths, settings: Settings) -> Path:
     """Return where the private key is, or will be."""
-    chosen = settings.ssh_key_path
-    return Path(chosen).expanduser().absolute() if chosen else paths.ssh / "id_ed25519"
+    chosen = settings.ssh.ssh_key_path
+    return chosen.absolute() if chosen else paths.ssh / "id_ed25519"
 
 
-async def identity(paths: Paths, settings: KeySettings, run: Runner) -> Path:
+async def identity(paths: Paths, settings: Settings, run: Runner) -> Path:
     """Return the private key, making banger's own (ed25519, 0600 in 0700) when it is missing.
 
     Whoever comes first makes it, everyone uses the same. Raises HostNotReady when the key is
     missing, somebody else's or open to others, or when ssh-keygen is not installed.
     """
     path = identity_path(paths, settings)
-    if settings.ssh_key_path:
+    if settings.ssh.ssh_key_path:
         check_key(path)
         return path
     secure_dir(paths.ssh)
@@ -144,11 +139,12 @@ async def _make(path: Path, run: Runner) -> None:
         made = place / "key"
         await run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "banger", "-f", str(made)])
         made.chmod(0o600)
-        _sync(made)
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
         # A link, unlike a rename, never replaces the key of whoever was faster
         with suppress(FileExistsError):
             path.hardlink_to(made)
-        _sync(path.parent)
+        sync_directory(path.parent)
     finally:
         shutil.rmtree(place)
 
@@ -159,11 +155,3 @@ def _sweep(directory: Path) -> None:
         pid = left.name.removeprefix(_MAKING).partition("-")[0]
         if pid.isdecimal() and not Path("/proc", pid).exists():
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,0 +1,39 @@
+"""Pins a VM's host key while the VM can be reached."""
+
+from __future__ import annotations
+
+import asyncio
+
+from banger_core.api import Context, HostileInput, VmRecord
+from banger_ssh.known_hosts import forget, host_name, pin
+from banger_ssh.pinfile import PinFile
+
+COMMENT = b"banger:"
+"""Begins the comment of every pin; the VM's id follows."""
+
+
+class KnownHosts:
+    """One line per VM: its alias and its address, with the key that was made before it booted."""
+
+    async def attach(self, vm: VmRecord, cx: Context) -> None:
+        """Pin the VM's key; whatever was pinned for its name or address before is forgotten."""
+        if not vm.host_key:
+            return
+        pins, names = PinFile(cx.ssh_dir), names_of(vm)
+        key, comment = " ".join(vm.host_key.split()[:2]).encode(), COMMENT + vm.id.encode()
+        try:
+            await asyncio.to_thread(pins.update, lambda data: pin(data, names, key, comment))
+        except ValueError as problem:
+            raise HostileInput(
+                f"the host key of {vm.name} cannot be pinned", cause=str(problem)
+            ) from None
+
+    async def detach(self, vm: VmRecord, cx: Context) -> None:
+        """Forget the VM's name and address."""
+        names = names_of(vm)
+        await asyncio.to_thread(PinFile(cx.ssh_dir).update, lambda data: forget(data, names))
+
+
+def names_of(vm: VmRecord) -> list[bytes]:
+    """What known_hosts calls the VM: the alias that every connection asks for, and the address."""
+    return [f"{vm.name}.vm".encode(), host_name(*vm.plan.net.ssh)]
