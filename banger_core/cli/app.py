@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
 from banger_core import __version__
 from banger_core.cli.group import TAKES_THE_REST, Group, Member
@@ -35,14 +37,25 @@ MEMBERS = {
 
 def command() -> TyperGroup:
     """Build the root command."""
-    base = typer.Typer(add_completion=False, rich_markup_mode=None)
-    base.callback(invoke_without_command=False)(_options)
-    params = typer.main.get_group(base).params
+    # Made by hand: to read them from a signature costs every command 5 ms
+    version = TyperOption(
+        param_decls=["--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_show_version,
+        help="Show the version and leave.",
+    )
+    no_plugins = TyperOption(
+        param_decls=["--no-plugins"],
+        is_flag=True,
+        help="Start the daemon, when it does not run, with no plugin.",
+    )
     return Group(
         PROGRAM,
         "A clean Linux machine in one command.",
         MEMBERS,
-        params=params,
+        params=[version, no_plugins],
         callback=_apply,
         epilog="First machine: banger vm run",
     )
@@ -61,19 +74,13 @@ def run(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _options(
-    version: bool = typer.Option(False, "--version", help="Show the version and leave."),
-    no_plugins: bool = typer.Option(
-        False, "--no-plugins", help="Start the daemon, when it does not run, with no plugin."
-    ),
-) -> None:
-    """The options of the root, as typer reads them from a signature."""
-
-
-def _apply(*, version: bool, no_plugins: bool) -> None:
-    if version:
-        typer.echo(f"{PROGRAM} {__version__}")
+def _show_version(_context: Any, _param: Any, wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
         raise typer.Exit
+
+
+def _apply(*, no_plugins: bool) -> None:
     if no_plugins:
-        # The environment reaches a daemon that this command starts, too
+        # The environment reaches a daemon that this command starts
         os.environ[PLUGINS] = ""

@@ -6,11 +6,9 @@ Making a command out of a function costs typer a few milliseconds, importing its
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -29,8 +27,7 @@ Made = TyperCommand | TyperGroup
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One command of a group. ``target`` makes it: a function, a ``Noun``, or ``module:name`` of
     one, imported when needed.
     """
@@ -147,6 +144,8 @@ class DashedCommand(TyperCommand):
         super().parse_args(free, list(args))
         if not free.args or free.args[0].startswith("-"):
             return None
+        import shlex
+
         before = shlex.join(args[: len(args) - len(free.args)])
         return UsageProblem(
             f"{free.args[0]!r} is one argument too many",

@@ -1,24 +1,31 @@
-"""From commands to the daemon."""
+"""From commands to the daemon.
+
+Everything is imported when it is used: help and completion import this module, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from banger_core.client.client import Client, url
-from banger_core.client.spawn import connect, running
-from banger_core.config.paths import Paths
-from banger_core.errors import BangerError
-from banger_core.ui.console import tell
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from banger_core.client.client import Client
 
 
 def link() -> Client:
     """Return a client of the daemon, which is started when it does not run."""
+    from banger_core.client.spawn import connect
+    from banger_core.config.paths import Paths
+    from banger_core.ui.console import tell
+
     return connect(Paths.from_environment(), tell)
 
 
 def fetch(*segments: str, **query: object) -> Any:
     """Return what the daemon says at ``/v1/SEGMENTS``."""
+    from banger_core.client.client import url
+
     return link().get(url(*segments, **query))
 
 
@@ -26,6 +33,7 @@ def operate(
     method: str, *segments: str, body: Any = None, quiet: bool = False, **query: object
 ) -> Any:
     """Run one operation, show its progress, and return its result."""
+    from banger_core.client.client import url
     from banger_core.client.operations import Operation, follow
     from banger_core.ui.progress import progress
 
@@ -38,6 +46,11 @@ def known_names(kind: str) -> Iterator[str]:
     """Yield the names of ``vms``, ``images`` or ``kernels`` for completion; none when no daemon
     runs: a key press starts nothing.
     """
+    from banger_core.client.client import url
+    from banger_core.client.spawn import running
+    from banger_core.config.paths import Paths
+    from banger_core.errors import BangerError
+
     try:
         if found := running(Paths.from_environment()):
             yield from (row["name"] for row in found[0].get(url(kind))[kind])

@@ -10,7 +10,6 @@ import typer
 from banger_core.cli.group import OPTIONS_FIRST, TAKES_THE_REST, DashedCommand, Member, Noun, verb
 from banger_core.cli.link import fetch, link
 from banger_core.cli.options import AsJson, Quiet, VmRef, VmRefs
-from banger_core.client.client import url
 from banger_core.ui.human import ago, plain
 from banger_core.ui.jsonout import show_json
 from banger_core.ui.tables import show_details, show_table
@@ -65,6 +64,7 @@ def show_vm(reference: VmRef, as_json: AsJson = False) -> None:
 def start(references: VmRefs, quiet: Quiet = False) -> int:
     """Start machines and wait until they answer."""
     from banger_core.cli.several import each
+    from banger_core.client.client import url
     from banger_core.client.operations import Operation
 
     return each(
@@ -87,6 +87,7 @@ def stop(
 ) -> int:
     """Stop machines; their disks are kept."""
     from banger_core.cli.several import each
+    from banger_core.client.client import url
     from banger_core.client.operations import Operation, Request
 
     body = {"force": force, "wait": wait}
@@ -106,6 +107,7 @@ def delete(
 ) -> int:
     """Delete machines and everything that was made for them."""
     from banger_core.cli.several import each
+    from banger_core.client.client import url
     from banger_core.client.operations import Operation
 
     return each(
@@ -125,6 +127,8 @@ def logs(
     ] = None,
 ) -> None:
     """Show what a machine's serial console said."""
+    from banger_core.client.client import url
+
     target = url("vms", reference, "logs", follow=follow, raw=raw, tail=tail)
     for piece in link().text(target):
         sys.stdout.buffer.write(piece)

@@ -66,6 +66,11 @@ class Client:
         """``call`` with GET."""
         return self.call("GET", target)
 
+    def status(self) -> dict[str, Any]:
+        """Return how the daemon is doing."""
+        found = self.get(url("status"))
+        return found if isinstance(found, dict) else {}
+
     def events(self, method: str, target: str, body: Any = None) -> Iterator[dict[str, Any]]:
         """Ask, and yield the events of the answer (newline-delimited JSON) as they come."""
         with self._exchange(method, target, body, IDLE, self._still_there) as response:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from types import FrameType
-from typing import Any, Self
+
+TYPE_CHECKING = False  # ``typing`` costs more than this module; ``vm exec`` counts milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+    from typing import Any, Self
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """The signals by which a person, a terminal or a supervisor asks a program to stop."""

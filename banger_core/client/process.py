@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Sequence
 
-TYPE_CHECKING = False  # ``typing`` costs as much as the rest of this module
+TYPE_CHECKING = False  # ``typing`` costs more than this module
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import NoReturn
 
 

@@ -17,10 +17,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
 
 from banger_core.client.interrupts import ASKING
 from banger_core.client.process import spawn
+
+TYPE_CHECKING = False  # ``typing`` costs more than this module
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LOST = 255
 """Exit status of ssh when the connection failed or broke."""

@@ -33,12 +33,12 @@ def connect(paths: Paths, tell: Callable[[str], None]) -> Client:
     """
     client = Client(paths.socket)
     try:
-        status = client.get(url("status"))
+        status = client.status()
     except DaemonUnavailable:
         if paths.socket.exists() and not _is_stale(paths.socket):
             raise
         start(paths)
-        status = client.get(url("status"))
+        status = client.status()
     theirs = str(status.get("version", ""))
     if theirs == __version__:
         return client
@@ -60,7 +60,7 @@ def running(paths: Paths) -> tuple[Client, dict[str, object]] | None:
     """Return a client of the running daemon of whatever version and its status, or None."""
     client = Client(paths.socket)
     try:
-        return client, client.get(url("status"))
+        return client, client.status()
     except DaemonUnavailable:
         if paths.socket.exists() and not _is_stale(paths.socket):
             raise

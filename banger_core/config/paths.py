@@ -7,9 +7,9 @@ of the CLI use this module.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
+from binascii import crc32
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,8 +155,9 @@ def _runtime(state: Path) -> Path:
     if chosen := os.environ.get("BANGER_RUNTIME_DIR"):
         return Path(chosen).absolute()
     root = os.environ.get("XDG_RUNTIME_DIR", "")
-    # One daemon per state directory: the name is derived from it, and stays short for sockets
-    tag = hashlib.sha256(os.fsencode(state)).hexdigest()[:10]
+    # One daemon per state directory: the name is derived from it, and stays short for sockets.
+    # It tells apart a user's own directories, no more; hashlib would load all of OpenSSL for it
+    tag = f"{crc32(os.fsencode(state)):08x}"
     if root.startswith("/"):
         return Path(root) / "banger" / tag
     return Path(os.environ.get("TMPDIR", "/tmp")) / f"banger-{os.geteuid()}" / tag  # noqa: S108
