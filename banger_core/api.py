@@ -61,6 +61,7 @@ from banger_core.model import (
     KernelFiles,
     KernelPin,
     LaunchSpec,
+    Level,
     MachineExit,
     NetPlan,
     ProcessId,
@@ -73,6 +74,7 @@ from banger_core.model import (
 if TYPE_CHECKING:
     from banger_core.config.paths import secure_dir
     from banger_core.engine.process import alive as process_alive
+    from banger_core.engine.process import exit_status as process_status
     from banger_core.engine.process import identify as identify_process
     from banger_core.engine.process import signal as signal_process
     from banger_core.engine.process import wait_gone as wait_process
@@ -94,6 +96,7 @@ _LAZY = {
     "hookimpl": ("banger_core.hookspecs", "hookimpl"),
     "identify_process": ("banger_core.engine.process", "identify"),
     "process_alive": ("banger_core.engine.process", "alive"),
+    "process_status": ("banger_core.engine.process", "exit_status"),
     "read_tar": ("banger_core.rootfs.tar", "read_tar"),
     "signal_process": ("banger_core.engine.process", "signal"),
     "wait_process": ("banger_core.engine.process", "wait_gone"),
@@ -146,6 +149,7 @@ __all__ = [
     "KernelProvider",
     "LaunchSpec",
     "Layer",
+    "Level",
     "Machine",
     "MachineExit",
     "NetPlan",
@@ -170,6 +174,7 @@ __all__ = [
     "hookimpl",
     "identify_process",
     "process_alive",
+    "process_status",
     "read_tar",
     "room_in",
     "secure_dir",

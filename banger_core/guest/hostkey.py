@@ -12,22 +12,17 @@ import base64
 import binascii
 import struct
 import tempfile
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from banger_core.errors import IntegrityError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _MAGIC = b"openssh-key-v1\0"
 _TYPE = b"ssh-ed25519"
 
 
-class Run(Protocol):
-    """Runs a host program to its end and returns its stdout, as ``Context.run`` does."""
-
-    async def __call__(self, argv: Sequence[str], /) -> bytes: ...
+Run = Callable[[Sequence[str]], Awaitable[bytes]]
+"""Runs a host program to its end and returns its stdout, as ``Context.run`` does."""
 
 
 async def make_host_key(run: Run) -> tuple[bytes, str]:

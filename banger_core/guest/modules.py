@@ -120,7 +120,7 @@ def _read(path: Path) -> bytes:
 
 
 def _unzstd(data: bytes) -> bytes:
-    for library in ("compression.zstd", "zstandard"):
+    for library in ("compression.zstd", "backports.zstd", "zstandard"):
         try:
             decompressed: bytes = import_module(library).decompress(data)
         except ImportError:

@@ -1,0 +1,3 @@
+"""Run banger's VMs with QEMU."""
+
+from __future__ import annotations

@@ -1,0 +1,112 @@
+"""The command line of QEMU for one VM, as a pure function of what was decided."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Any
+
+from banger_core.api import NetPlan, UsageProblem, VmDirs, VmPlan
+from banger_qemu.machines import Architecture, architecture
+
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+CONSOLE = "console"
+"""QEMU's name of the character device behind the serial console."""
+
+
+def command_line(
+    plan: VmPlan, dirs: VmDirs, accel: str, tsc_khz: int | None, qmp: Path, console: Path
+) -> tuple[str, ...]:
+    """Return QEMU's arguments, the program first. ``qmp`` and ``console`` are its sockets."""
+    parts = architecture(plan.kernel.architecture)
+    return (
+        *base(parts, accel, memory=plan.memory, vcpu=plan.vcpu),
+        *("-name", f"guest={plan.name}"),
+        *("-kernel", str(dirs.kernel), "-initrd", str(dirs.initrd)),
+        *("-append", kernel_command_line(parts, accel, tsc_khz)),
+        *("-chardev", f"socket,id={CONSOLE},path={escape(console)},server=on,wait=off"),
+        *("-serial", f"chardev:{CONSOLE}"),
+        *("-chardev", f"socket,id=qmp,path={escape(qmp)},server=on,wait=off"),
+        *("-mon", "chardev=qmp,mode=control"),
+        *_disk(parts, "root", _root(plan.disk_format, dirs.root_disk)),
+        *_disk(parts, "seed", _file("raw", dirs.seed) | {"read-only": True}),
+        *_network(parts, plan.net),
+        *("-device", f"virtio-rng-{parts.bus}"),
+        *(("-device", parts.panic_device) if parts.panic_device else ()),
+        *("-action", "panic=exit-failure"),
+    )
+
+
+def base(parts: Architecture, accel: str, *, memory: int, vcpu: int) -> tuple[str, ...]:
+    """Return what every QEMU of ours is started with; ``memory`` in bytes."""
+    # A small cache of translated code costs little time and saves much memory per VM
+    how = "kvm" if accel == "kvm" else "tcg,thread=multi,tb-size=64"
+    return (
+        parts.binary,
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-sandbox", SANDBOX),
+        *("-machine", parts.machine, "-accel", how),
+        *("-cpu", "host" if accel == "kvm" else "max"),
+        *("-m", f"{memory >> 20}M", "-smp", str(vcpu)),
+    )
+
+
+def kernel_command_line(parts: Architecture, accel: str, tsc_khz: int | None) -> str:
+    """Return the guest kernel's parameters. No secrets: every process of the guest reads them."""
+    words = [f"console={parts.console}", "panic=-1", "quiet"]
+    if accel == "tcg":
+        # Self-tests and code patching take long under emulation and are of no use there
+        words += ["cryptomgr.notests", "noreplace-smp"]
+        if tsc_khz is not None:
+            words.append(f"tsc_early_khz={tsc_khz}")
+    return " ".join(words)
+
+
+def escape(value: object) -> str:
+    """Return ``value`` for a place among QEMU's comma-separated options."""
+    return str(value).replace(",", ",,")
+
+
+def _root(format_: str, path: Path) -> dict[str, Any]:
+    node = _file(format_, path) | {"discard": "unmap"}
+    node["file"]["discard"] = "unmap"
+    return node
+
+
+def _file(format_: str, path: Path) -> dict[str, Any]:
+    return {"driver": format_, "file": {"driver": "file", "filename": str(path)}}
+
+
+def _disk(parts: Architecture, name: str, node: dict[str, Any]) -> tuple[str, ...]:
+    # The guest tells the disks apart by their order: root first, seed second
+    device = f"virtio-blk-{parts.bus},drive={name},serial=banger-{name}"
+    node = {"node-name": name, **node}
+    return ("-blockdev", json.dumps(node, separators=(",", ":")), "-device", device)
+
+
+def _network(parts: Architecture, net: NetPlan) -> tuple[str, ...]:
+    if net.kind == "none":
+        return ()
+    if net.kind != "user":
+        raise UsageProblem(
+            f"the driver qemu cannot connect a network of kind {net.kind!r}",
+            cause="it knows: none, user",
+        )
+    guest = ip_interface(net.guest_address)
+    options = ["user", "id=net", "ipv6=off", f"net={guest.network}", f"dhcpstart={guest.ip}"]
+    if net.gateway:
+        options.append(f"host={net.gateway}")
+    if net.nameserver:
+        options.append(f"dns={net.nameserver}")
+    if not net.outbound:
+        options.append("restrict=on")
+    options += [
+        f"hostfwd={forward.protocol}:{forward.host_address}:{forward.host_port}"
+        f"-{guest.ip}:{forward.guest_port}"
+        for forward in net.forwards
+    ]
+    mac = f",mac={net.mac}" if net.mac else ""
+    card = f"virtio-net-{parts.bus},netdev=net{mac}"
+    return ("-netdev", ",".join(options), "-device", card)

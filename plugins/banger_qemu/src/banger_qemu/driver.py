@@ -1,0 +1,128 @@
+"""The VM driver (``contracts.VmmDriver``)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+from banger_core.api import (
+    Accel,
+    BangerError,
+    Conflict,
+    Context,
+    GuestFailed,
+    HostNotReady,
+    LaunchSpec,
+    ProcessId,
+    VmDirs,
+    VmPlan,
+    process_alive,
+)
+from banger_qemu.command import command_line
+from banger_qemu.machine import QemuMachine
+from banger_qemu.machines import find_binary
+from banger_qemu.probe import decide
+from banger_qemu.qmp import Qmp
+from banger_qemu.tsc import host_tsc_khz
+
+START_DEADLINE = 15.0
+_POLL = 0.01
+
+
+class QemuDriver:
+    """Runs VMs with QEMU. ``tsc_khz`` fixes the speed of the host's time-stamp counter; by
+    default it is measured once.
+    """
+
+    def __init__(self, tsc_khz: int | None = None) -> None:
+        self._tsc_khz = tsc_khz
+
+    async def accel(self, wanted: Accel, dirs: VmDirs, cx: Context) -> str:
+        """Decide ``kvm`` or ``tcg``. Raises HostNotReady when ``kvm`` is wanted and does not
+        boot a guest.
+        """
+        if self._tsc_khz is None:
+            self._tsc_khz = await asyncio.to_thread(host_tsc_khz)
+        if wanted == "tcg":
+            return "tcg"
+        verdict = await decide(dirs.kernel, dirs.initrd, cx)
+        if wanted == "kvm" and verdict.accel != "kvm":
+            raise HostNotReady(
+                "hardware virtualisation (KVM) does not work here",
+                cause=verdict.reason,
+                hints=["--accel tcg", "banger doctor"],
+            )
+        return verdict.accel
+
+    def launch(self, plan: VmPlan, dirs: VmDirs, accel: str) -> LaunchSpec:
+        """Say how to start the VM."""
+        sockets = {"qmp": dirs.runtime / "qmp.sock", "console": dirs.runtime / "console.sock"}
+        tsc_khz = self._tsc_khz if self._tsc_khz is not None else host_tsc_khz()
+        return LaunchSpec(
+            driver="qemu",
+            argv=command_line(plan, dirs, accel, tsc_khz, **sockets),
+            sockets=sockets,
+            data={"accel": accel},
+        )
+
+    async def start(self, spec: LaunchSpec, cx: Context) -> QemuMachine:
+        """Start QEMU and return when it answers on its control socket.
+
+        Raises HostNotReady when it is not installed, Conflict when a port of the host is taken,
+        and GuestFailed with its last words when it ends at once.
+        """
+        directory = spec.sockets["qmp"].parent
+        for socket in spec.sockets.values():
+            socket.unlink(missing_ok=True)
+        binary = find_binary(spec.argv[0], cx)
+        process = await cx.spawn((binary, *spec.argv[1:]), directory=directory)
+        machine = QemuMachine(spec, process, None)
+        try:
+            qmp = await self._connect(spec, process)
+        except BaseException:
+            await machine.kill()
+            raise
+        return QemuMachine(spec, process, qmp)
+
+    async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> QemuMachine:
+        """Take over a VM that an earlier daemon started. One whose control socket does not answer
+        can still be waited for and killed.
+        """
+        qmp = None
+        try:
+            qmp = await Qmp.connect(spec.sockets["qmp"])
+        except (OSError, BangerError) as problem:
+            cx.log.warning("no control socket of process %d: %s", process.pid, problem)
+        return QemuMachine(spec, process, qmp)
+
+    async def _connect(self, spec: LaunchSpec, process: ProcessId) -> Qmp:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_DEADLINE):
+                while process_alive(process):
+                    with suppress(OSError, GuestFailed):
+                        return await Qmp.connect(spec.sockets["qmp"])
+                    await asyncio.sleep(_POLL)
+        if process_alive(process):
+            raise GuestFailed(
+                "QEMU does not answer", cause=f"nothing on its socket in {START_DEADLINE:g} s"
+            )
+        raise explain_end(last_words(spec.sockets["qmp"].parent / "vmm.log"))
+
+
+def last_words(log: Path) -> str:
+    """Return the last line that QEMU wrote, without its name before it."""
+    try:
+        with log.open("rb") as file:
+            text = file.read(1 << 16).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].partition(": ")[2] or lines[-1] if lines else ""
+
+
+def explain_end(words: str) -> BangerError:
+    """Return the error for a QEMU that ended at once, saying ``words``."""
+    if "host forwarding rule" in words:
+        return Conflict("a port of the host is taken", cause=words, hints=["ss -ltnp"])
+    return GuestFailed("QEMU ended at once", cause=words or "it said nothing")

@@ -1,0 +1,124 @@
+"""A VM that QEMU runs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+from banger_core.api import (
+    BangerError,
+    GuestFailed,
+    LaunchSpec,
+    MachineExit,
+    ProcessId,
+    UsageProblem,
+    process_alive,
+    process_status,
+    signal_process,
+    wait_process,
+)
+from banger_qemu.command import CONSOLE
+from banger_qemu.qmp import Qmp
+
+_LAST_WORDS = 1.0
+_RETRY = 0.1
+_CHUNK = 1 << 16
+
+
+class QemuMachine:
+    """Implements ``contracts.Machine`` for one QEMU process, ours or an earlier daemon's."""
+
+    def __init__(self, spec: LaunchSpec, process: ProcessId, qmp: Qmp | None) -> None:
+        self._spec, self._process, self._qmp = spec, process, qmp
+        self._console: asyncio.StreamWriter | None = None
+
+    @property
+    def process(self) -> ProcessId:
+        """QEMU's process."""
+        return self._process
+
+    async def wait(self) -> MachineExit:
+        """Return when QEMU has ended, with the reason it gave where we were connected."""
+        await wait_process(self._process)
+        reason = ""
+        if self._qmp is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._qmp.closed(), _LAST_WORDS)
+            reason = self._qmp.shutdown_reason
+            await self._qmp.close()
+        status = process_status(self._process)
+        if status is not None and status < 0:
+            reason = "killed"
+        return MachineExit(status=status, reason=reason)
+
+    async def console(self) -> AsyncIterator[bytes]:
+        """Yield what the guest prints from now on, until QEMU ends. One reader at a time: QEMU
+        keeps a second one waiting.
+        """
+        while process_alive(self._process):
+            try:
+                reader, writer = await asyncio.open_unix_connection(self._spec.sockets["console"])
+            except OSError:
+                await asyncio.sleep(_RETRY)
+                continue
+            self._console = writer
+            try:
+                with suppress(ConnectionError):
+                    while data := await reader.read(_CHUNK):
+                        yield data
+            finally:
+                self._console = None
+                writer.close()
+
+    async def stop(self, grace: float) -> None:
+        """Have the guest's kernel write everything back, make its file systems read-only and
+        power off; return when it did, or after ``grace`` seconds.
+
+        The guest ignores ACPI's power button. Its kernel listens to the serial console: a break
+        and a letter are a system request (Linux, admin-guide/sysrq.rst), which needs no program
+        of the guest to answer.
+        """
+        with suppress(TimeoutError, BangerError, OSError):
+            async with asyncio.timeout(grace):
+                for letter in b"suo":
+                    await self._system_request(letter)
+                await wait_process(self._process)
+
+    async def kill(self) -> None:
+        """End QEMU now, and return when it is gone."""
+        signal_process(self._process, signal.SIGKILL)
+        await wait_process(self._process)
+
+    async def pause(self) -> None:
+        """Stop the virtual CPUs."""
+        await (await self._control()).execute("stop")
+
+    async def resume(self) -> None:
+        """Let the virtual CPUs go on; the guest's clock has stood still meanwhile."""
+        await (await self._control()).execute("cont")
+
+    async def snapshot(self, into: Path) -> None:
+        """Raise UsageProblem: this driver does not declare the feature ``snapshot``."""
+        raise UsageProblem(
+            "the driver qemu does not offer snapshots", cause=f"{into} was not written"
+        )
+
+    async def _control(self) -> Qmp:
+        if self._qmp is None:
+            try:
+                self._qmp = await Qmp.connect(self._spec.sockets["qmp"])
+            except OSError as problem:
+                raise GuestFailed("QEMU cannot be controlled", cause=str(problem)) from problem
+        return self._qmp
+
+    async def _system_request(self, letter: int) -> None:
+        console = self._console
+        if console is None:
+            _, console = await asyncio.open_unix_connection(self._spec.sockets["console"])
+            self._console = console
+        await (await self._control()).execute("chardev-send-break", id=CONSOLE)
+        console.write(bytes([letter]))
+        await console.drain()
