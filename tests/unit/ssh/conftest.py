@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from banger_core.config.paths import Paths
+from banger_core.config.settings import Settings
+from banger_core.model import (
+    GUEST_SSH_PORT,
+    Forward,
+    GuestPin,
+    ImagePin,
+    KernelPin,
+    NetPlan,
+    SshSetting,
+    VmPlan,
+    VmRecord,
+    VmState,
+)
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.fixture
+def paths(tmp_path, monkeypatch):
+    """Places that are short enough for sockets, in a home of their own."""
+    for name in ("home", "state", "run"):
+        (tmp_path / name).mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return Paths(
+        config=tmp_path / "config",
+        state=tmp_path / "state",
+        cache=tmp_path / "cache",
+        runtime=tmp_path / "run",
+    ).ready()
+
+
+@pytest.fixture
+def settings():
+    return Settings()
+
+
+@pytest.fixture
+def make_record():
+    def make(name="web", port=22, vm_id="0123456789ab", host_key="", **policy) -> VmRecord:
+        forward = Forward(host_address="127.0.0.1", host_port=port, guest_port=GUEST_SSH_PORT)
+        values = {"user": ME, **policy}
+        plan = VmPlan(
+            id=vm_id,
+            name=name,
+            image=ImagePin(source="s", ref="r", name="i", digest="d", architecture="amd64"),
+            kernel=KernelPin(
+                provider="p", name="k", version="6", distro="d", architecture="amd64", digest="d"
+            ),
+            guest=GuestPin(runtime="r", digest="d", architecture="amd64"),
+            vcpu=1,
+            memory=1 << 28,
+            disk_size=1 << 30,
+            net=NetPlan(network="user", kind="user", forwards=(forward,)),
+            driver="qemu",
+            disk_format="raw",
+            accel="auto",
+            ssh={key: SshSetting(value=value, origin="test") for key, value in values.items()},
+        )
+        return VmRecord(plan=plan, state=VmState.RUNNING, created_at=1.0, host_key=host_key)
+
+    return make
+
+
+@dataclass
+class Server:
+    """A real sshd on the loopback interface."""
+
+    process: subprocess.Popen
+    port: int
+    host_key: str
+
+    def stop(self) -> None:
+        # The listener leads a group that its connections' processes stay in
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def start_sshd(tmp_path):
+    """Start sshd for a public key; ``again`` starts it anew on the same port, with a new key."""
+    program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert program, "install openssh-server"
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    servers: list[Server] = []
+
+    def start(authorized: str, port: int = 0) -> Server:
+        place = tmp_path / f"sshd{len(servers)}"
+        place.mkdir()
+        (place / "authorized").write_text(f"{authorized}\n")
+        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / "host")]
+        subprocess.run(keygen, check=True)
+        port = port or _free_port()
+        (place / "config").write_text(
+            f"ListenAddress 127.0.0.1:{port}\nHostKey {place}/host\nPidFile none\n"
+            f"AuthorizedKeysFile {place}/authorized\nStrictModes no\nUsePAM no\n"
+            "PasswordAuthentication no\nPermitRootLogin prohibit-password\n"
+            "Subsystem sftp internal-sftp\n"
+        )
+        log = (place / "log").open("wb")
+        argv = [program, "-D", "-e", "-f", str(place / "config")]
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+        key = " ".join((place / "host.pub").read_text().split()[:2])
+        servers.append(server := Server(process, port, key))
+        _await(lambda: _listens(port), f"sshd did not start: {(place / 'log').read_text()}")
+        return server
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _await(true, complaint, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def eventually():
+    return _await
