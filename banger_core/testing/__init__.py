@@ -1,3 +1,1 @@
-"""For tests, ours and those of plugin authors. Nothing of the product imports this."""
-
-from __future__ import annotations
+"""Tools for tests of banger and of its plugins: fixtures, fakes and contract suites."""

@@ -1,0 +1,119 @@
+"""The driver ``fake``: launches ``vmm.py`` where others launch a virtual machine monitor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from banger_core.engine import process as processes
+from banger_core.errors import BangerError, HostNotReady
+from banger_core.model import LaunchSpec, MachineExit
+
+if TYPE_CHECKING:
+    from banger_core.contracts import Context
+    from banger_core.model import Accel, ProcessId, VmDirs, VmPlan
+
+_PROGRAM = str(Path(__file__).with_name("vmm.py"))
+_START_DEADLINE = 10.0
+
+
+class FakeDriver:
+    """Runs "VMs" that boot in a tenth of a second."""
+
+    async def accel(self, wanted: Accel, dirs: VmDirs, cx: Context) -> str:  # noqa: ARG002 - the contract
+        """Choose ``tcg``. Raises HostNotReady when ``kvm`` is demanded."""
+        if wanted == "kvm":
+            raise HostNotReady("the fake driver has no KVM", hints=["--accel auto"])
+        return "tcg"
+
+    def launch(self, plan: VmPlan, dirs: VmDirs, accel: str) -> LaunchSpec:
+        """Say how to start ``vmm.py``."""
+        host, port = plan.net.ssh
+        console, end = dirs.runtime / "console.sock", dirs.runtime / "end"
+        argv = (sys.executable, "-I", "-S", _PROGRAM, host, str(port), str(console), str(end))
+        return LaunchSpec(
+            driver="fake",
+            argv=argv,
+            files={dirs.runtime / "fake.conf": f"accel={accel}\nmemory={plan.memory}\n"},
+            sockets={"console": console},
+            data={"directory": str(dirs.runtime), "end": str(end)},
+        )
+
+    async def start(self, spec: LaunchSpec, cx: Context) -> FakeMachine:
+        """Start it and wait until its console is there. Raises BangerError when it ends first."""
+        console = spec.sockets["console"]
+        for leftover in (console, Path(spec.data["end"])):
+            leftover.unlink(missing_ok=True)
+        process = await cx.spawn(spec.argv, directory=Path(spec.data["directory"]))
+        async with asyncio.timeout(_START_DEADLINE):
+            while not console.exists():
+                if not processes.alive(process):
+                    raise BangerError("the fake VMM ended at once")
+                await asyncio.sleep(0.01)
+        return FakeMachine(spec, process)
+
+    async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> FakeMachine:  # noqa: ARG002 - the contract
+        """Take it over."""
+        return FakeMachine(spec, process)
+
+
+class FakeMachine:
+    """One fake VM that runs."""
+
+    def __init__(self, spec: LaunchSpec, process: ProcessId) -> None:
+        self._spec, self._process = spec, process
+
+    @property
+    def process(self) -> ProcessId:
+        """The process of ``vmm.py``."""
+        return self._process
+
+    async def wait(self) -> MachineExit:
+        """Return when it has ended, and why."""
+        await processes.wait_gone(self._process)
+        end = Path(self._spec.data["end"])
+        reason = end.read_text() if end.exists() else "killed"
+        return MachineExit(status=processes.exit_status(self._process), reason=reason)
+
+    async def console(self) -> AsyncIterator[bytes]:
+        """What it says."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._spec.sockets["console"])
+        except OSError:
+            return
+        try:
+            while data := await reader.read(4096):
+                yield data
+        finally:
+            writer.close()
+
+    async def stop(self, grace: float) -> None:
+        """Ask it to end."""
+        processes.signal(self._process, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(grace):
+                await processes.wait_gone(self._process)
+        except TimeoutError:
+            return
+
+    async def kill(self) -> None:
+        """End it."""
+        processes.signal(self._process, signal.SIGKILL)
+        await processes.wait_gone(self._process)
+
+    async def pause(self) -> None:
+        """Stop the process."""
+        processes.signal(self._process, signal.SIGSTOP)
+
+    async def resume(self) -> None:
+        """Let it go on."""
+        processes.signal(self._process, signal.SIGCONT)
+
+    async def snapshot(self, into: Path) -> None:
+        """Refuse."""
+        raise BangerError(f"the fake driver cannot write a snapshot to {os.fspath(into)}")

@@ -1,0 +1,83 @@
+"""The fakes keep the contracts that real plugins keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from banger_core.contracts import SshPatch
+from banger_core.model import Finding
+from banger_core.testing.contracts import (
+    DoctorCheckContract,
+    GuestRuntimeContract,
+    ImageSourceContract,
+    KernelCatalogueContract,
+    KernelProviderContract,
+    NetworkAttachmentContract,
+    SshPolicyContract,
+    VmmDriverContract,
+)
+from banger_core.testing.fakes.driver import FakeDriver
+from banger_core.testing.fakes.guest import FakeRuntime
+from banger_core.testing.fakes.images import FakeSource
+from banger_core.testing.fakes.kernels import FakeCatalogue, FakeKernels
+
+
+class TestFakeSource(ImageSourceContract):
+    make = FakeSource
+    ref = "fake://small"
+    missing = "fake://missing"
+
+
+class TestFakeKernels(KernelProviderContract):
+    make = FakeKernels
+    name = "fake-kernel"
+
+
+class TestFakeCatalogue(KernelCatalogueContract):
+    make = FakeCatalogue
+
+
+class TestFakeRuntime(GuestRuntimeContract):
+    make = FakeRuntime
+
+
+class TestFakeDriver(VmmDriverContract):
+    make = FakeDriver
+    driver = "fake"
+    boots = True
+
+
+class Register:
+    """An attachment that keeps a file per VM."""
+
+    async def attach(self, vm, cx):
+        (cx.state_dir / vm.name).write_text(vm.id)
+
+    async def detach(self, vm, cx):
+        (cx.state_dir / vm.name).unlink(missing_ok=True)
+
+
+class TestRegister(NetworkAttachmentContract):
+    make = Register
+
+    def traces(self, cx):
+        return {path.name: path.read_text() for path in cx.state_dir.iterdir()}
+
+
+class TestStaticPolicy(SshPolicyContract):
+    policy = staticmethod(
+        lambda facts: SshPatch(set={"user": facts.vm_name}, lock=frozenset({"user"}))
+    )
+
+
+class RootCheck:
+    async def check(self, cx):
+        here = Path("/").is_dir()
+        return [Finding(level="pass" if here else "fail", subject="root", message="/", why="odd")]
+
+    async def fix(self, cx):
+        return []
+
+
+class TestRootCheck(DoctorCheckContract):
+    make = RootCheck
