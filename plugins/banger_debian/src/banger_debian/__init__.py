@@ -1,0 +1,1 @@
+"""Images, kernels and the guest runtime from the signed Debian archive."""
