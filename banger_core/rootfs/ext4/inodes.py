@@ -1,0 +1,95 @@
+"""Inodes (Documentation/filesystems/ext4/inodes.rst): 256 bytes each."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from banger_core.model import EntryKind
+from banger_core.rootfs.ext4.xattrs import mode_with_acl
+from banger_core.rootfs.nodes import Node
+
+SIZE = 256
+FAST_SYMLINK = 60
+"""Link targets shorter than this lie in the inode itself."""
+
+_EXTENTS_FLAG = 0x80000
+_EXTRA_SIZE = 32
+_SECTORS = 8
+
+_FORMATS = {
+    EntryKind.FILE: 0o100000,
+    EntryKind.DIRECTORY: 0o040000,
+    EntryKind.SYMLINK: 0o120000,
+    EntryKind.CHAR: 0o020000,
+    EntryKind.BLOCK: 0o060000,
+    EntryKind.FIFO: 0o010000,
+}
+
+# mode uid size atime ctime mtime dtime gid links blocks flags version i_block generation acl
+# size_high fragment blocks_high acl_high uid_high gid_high checksum reserved
+# extra_isize checksum_high ctime_x mtime_x atime_x crtime crtime_x version_high project
+_INODE = struct.Struct("<HHIIIIIHHIII60sIIIIHHHHHHHHIIIIIII")
+
+
+class Placement(NamedTuple):
+    """Where an inode's content is: its 60 bytes of map, and blocks used in all."""
+
+    map: bytes
+    blocks: int
+    mapped: bool = True
+    xattr_block: int = 0
+    xattrs: bytes = b""
+
+
+def pack_inode(node: Node, links: int, placement: Placement) -> bytes:
+    """Return the inode of ``node``."""
+    seconds, extra = pack_time(node.mtime_ns)
+    sectors = placement.blocks * _SECTORS
+    fields = _INODE.pack(
+        _FORMATS[node.kind] | mode_with_acl(node.mode, node.xattrs),
+        node.uid & 0xFFFF,
+        node.size & 0xFFFFFFFF,
+        *(seconds, seconds, seconds, 0),
+        node.gid & 0xFFFF,
+        links,
+        sectors & 0xFFFFFFFF,
+        _EXTENTS_FLAG if placement.mapped else 0,
+        0,
+        placement.map,
+        0,
+        placement.xattr_block & 0xFFFFFFFF,
+        node.size >> 32,
+        0,
+        sectors >> 32,
+        placement.xattr_block >> 32,
+        node.uid >> 16,
+        node.gid >> 16,
+        *(0, 0, _EXTRA_SIZE, 0),
+        *(extra, extra, extra, seconds, extra, 0, 0),
+    )
+    return (fields + placement.xattrs).ljust(SIZE, b"\0")
+
+
+def pack_time(nanoseconds: int) -> tuple[int, int]:
+    """Return the 32 bits of seconds and the extra field: two more bits, and nanoseconds.
+
+    Times that 34 bits cannot hold (before 1901, after 2446) become the nearest that they can.
+    """
+    seconds, rest = divmod(nanoseconds, 10**9)
+    low = seconds & 0xFFFFFFFF
+    signed = low - (low >> 31 << 32)
+    epoch = (seconds - signed) >> 32
+    if epoch < 0:
+        return 0x80000000, 0
+    if epoch > 3:
+        return 0x7FFFFFFF, 3
+    return low, rest << 2 | epoch
+
+
+def pack_device(major: int, minor: int) -> bytes:
+    """Return the map of a device node: the old 8:8 bits where they suffice, else 12:20."""
+    if major < 256 and minor < 256:
+        return struct.pack("<I", major << 8 | minor).ljust(60, b"\0")
+    wide = minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
+    return struct.pack("<II", 0, wide).ljust(60, b"\0")

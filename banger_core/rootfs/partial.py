@@ -1,0 +1,39 @@
+"""A large file in the making: private, under another name, and gone when anything goes wrong."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from banger_core.store.content import room_in, sync_directory
+
+
+@contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """Give a new empty file (0600) beside ``path`` that durably takes its name at the end.
+
+    Leaving by an error removes it. A full disk raises NoSpace.
+    """
+    # The suffix is the one that store.content.sweep clears away after a crash
+    temporary = path.with_name(f".{path.name[:60]}.{secrets.token_hex(6)}.partial")
+    with room_in(path.parent):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(temporary, flags, 0o600))
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_directory(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,62 @@
+"""The header of a qcow2 overlay (QEMU, docs/interop/qcow2.txt, version 3), with nothing in it yet."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from banger_core.errors import UsageProblem
+
+CLUSTER_BITS = 16
+CLUSTER = 1 << CLUSTER_BITS
+
+_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
+_EXTENSION = struct.Struct(">II")
+_BACKING_FORMAT = 0xE2792ACA
+_LONGEST_NAME = 1023
+_L2_COVERS = CLUSTER // 8 * CLUSTER
+_REFCOUNT_ORDER = 4
+
+
+def overlay_header(base: Path, size: int) -> bytes:
+    """Return the start of a qcow2 file of ``size`` bytes over the raw image ``base``.
+
+    Everything reads from ``base`` until it is written; beyond its end there are zeros. ``base``
+    must be absolute. Raises UsageProblem when its path is longer than the format allows.
+    """
+    name = os.fsencode(base)
+    if len(name) > _LONGEST_NAME:
+        raise UsageProblem(
+            "the path of the base image is too long for qcow2",
+            cause=f"{len(name)} bytes; at most {_LONGEST_NAME}",
+        )
+    entries = -(-size // _L2_COVERS)
+    table_clusters = -(-entries * 8 // CLUSTER)
+    extensions = _extension(_BACKING_FORMAT, b"raw") + _EXTENSION.pack(0, 0)
+    header = _HEADER.pack(
+        b"QFI\xfb",
+        3,
+        _HEADER.size + len(extensions),
+        len(name),
+        CLUSTER_BITS,
+        size,
+        0,  # not encrypted
+        entries,
+        3 * CLUSTER,  # L1 table
+        CLUSTER,  # refcount table
+        1,
+        0,  # no snapshots
+        0,
+        *(0, 0, 0),  # features
+        _REFCOUNT_ORDER,
+        _HEADER.size,
+    )
+    counts = struct.pack(">H", 1) * (3 + table_clusters)
+    clusters = [header + extensions + name, struct.pack(">Q", 2 * CLUSTER), counts]
+    start = b"".join(cluster.ljust(CLUSTER, b"\0") for cluster in clusters)
+    return start + bytes(table_clusters * CLUSTER)
+
+
+def _extension(kind: int, data: bytes) -> bytes:
+    return _EXTENSION.pack(kind, len(data)) + data.ljust(-(-len(data) // 8) * 8, b"\0")

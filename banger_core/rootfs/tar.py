@@ -1,0 +1,221 @@
+"""A strict tar reader that gives layer entries: nothing is ever extracted.
+
+Understands v7, ustar, pax (POSIX.1-2001), GNU long names, GNU and pax sparse files, and extended
+attributes as ``SCHILY.xattr`` records. Names are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from banger_core.errors import HostileInput, IntegrityError
+from banger_core.model import Entry, EntryKind
+from banger_core.rootfs import sparse
+from banger_core.rootfs.pax import XATTR, Records, parse_number, parse_records, parse_time
+from banger_core.rootfs.reader import ByteReader, Readable, chunks_of, truncated
+from banger_core.rootfs.tarheader import (
+    BLOCK,
+    ZERO_BLOCK,
+    check_header,
+    name_of,
+    parse_field,
+    text_field,
+)
+from banger_core.rootfs.whiteouts import as_whiteout
+
+MAX_EXTENSION = 1 << 20
+"""Longest extended header in bytes: far above what names and attributes of a file can need."""
+
+MAX_FILE = (1 << 44) - 4096
+"""Largest file in bytes, which is also ext4's limit with blocks of 4 KiB."""
+
+_KINDS = {
+    b"0": EntryKind.FILE,
+    b"\0": EntryKind.FILE,
+    b"7": EntryKind.FILE,
+    b"S": EntryKind.FILE,
+    b"1": EntryKind.HARDLINK,
+    b"2": EntryKind.SYMLINK,
+    b"3": EntryKind.CHAR,
+    b"4": EntryKind.BLOCK,
+    b"5": EntryKind.DIRECTORY,
+    b"6": EntryKind.FIFO,
+}
+
+
+def read_tar(
+    stream: Readable | Iterable[bytes], *, whiteouts: bool = False, end_marker: bool = True
+) -> Iterator[Entry]:
+    """Yield the entries of an uncompressed tar archive, in order, and read it to its very end.
+
+    ``stream`` is a binary readable or an iterable of chunks. With ``whiteouts``, names of the OCI
+    image specification (``.wh.NAME``, ``.wh..wh..opq``) become WHITEOUT and OPAQUE entries. Without
+    ``end_marker`` an archive may end without its final zero blocks: only where its length is
+    vouched for otherwise. What of an entry's ``data`` is not consumed is skipped. Memory is bounded
+    by one chunk and one extended header. Raises HostileInput for malformed headers and
+    IntegrityError for truncation.
+    """
+    reader = ByteReader(chunks_of(stream))
+    for entry in _TarReader(reader, end_marker=end_marker).entries():
+        found = as_whiteout(entry) if whiteouts else entry
+        if found is not None:
+            yield found
+
+
+class _TarReader:
+    __slots__ = ("_end_marker", "_global", "_long_link", "_long_name", "_reader", "_records")
+
+    def __init__(self, reader: ByteReader, *, end_marker: bool) -> None:
+        self._reader = reader
+        self._end_marker = end_marker
+        self._global: Records = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._records: Records = {}
+        self._long_name: bytes | None = None
+        self._long_link: bytes | None = None
+
+    def entries(self) -> Iterator[Entry]:
+        while (header := self._next_header()) is not None:
+            flag = header[156:157]
+            if flag in b"xXgLK":
+                self._extend(flag, self._extension(header))
+                continue
+            entry, end = self._entry(header, flag)
+            self._forget()
+            yield entry
+            self._reader.skip(end - self._reader.offset)
+        if self._records or self._long_name is not None or self._long_link is not None:
+            raise truncated()
+        self._reader.drain()
+
+    def _next_header(self) -> bytes | None:
+        """Return the next header, None at the archive's end."""
+        header = self._reader.take(BLOCK)
+        if not header and not self._end_marker:
+            return None
+        if not header:
+            raise IntegrityError("the archive is truncated", cause="its end marker is missing")
+        if len(header) < BLOCK:
+            raise truncated()
+        if header == ZERO_BLOCK:
+            # A single one at the very end is tolerated, as GNU tar does
+            if self._reader.take(BLOCK).strip(b"\0"):
+                raise HostileInput(
+                    "the archive is malformed", cause="data follows a single zero block"
+                )
+            return None
+        check_header(header)
+        return header
+
+    def _extension(self, header: bytes) -> bytes:
+        size = parse_field(header, 124, 136)
+        if not 0 <= size <= MAX_EXTENSION:
+            raise HostileInput(
+                "the archive has an absurd extended header", cause=f"it announces {size} bytes"
+            )
+        return self._reader.exactly(size + -size % BLOCK)[:size]
+
+    def _extend(self, flag: bytes, data: bytes) -> None:
+        """Keep an extended header for the next entry, or a global one for all that follow."""
+        if flag == b"g":
+            self._global.update(parse_records(data))
+            if sum(map(len, self._global)) + sum(map(len, self._global.values())) > MAX_EXTENSION:
+                raise HostileInput("the archive has absurdly large global headers")
+        elif flag == b"L":
+            self._long_name = data.partition(b"\0")[0]
+        elif flag == b"K":
+            self._long_link = data.partition(b"\0")[0]
+        else:
+            self._records = parse_records(data)
+
+    def _entry(self, header: bytes, flag: bytes) -> tuple[Entry, int]:
+        """Return the entry of ``header`` and where in the stream the next header begins."""
+        kind = _KINDS.get(flag)
+        if kind is None:
+            raise HostileInput(
+                "the archive holds an entry of a kind that no image may have",
+                cause=f"type {flag!r}",
+            )
+        entry = Entry(
+            path=name_of(header) if self._long_name is None else self._long_name,
+            kind=kind,
+            mode=parse_field(header, 100, 108) & 0o7777,
+            uid=parse_field(header, 108, 116),
+            gid=parse_field(header, 116, 124),
+            mtime_ns=parse_field(header, 136, 148) * 10**9,
+            link=text_field(header, 157, 257) if self._long_link is None else self._long_link,
+        )
+        if kind in (EntryKind.CHAR, EntryKind.BLOCK):
+            entry.rdev = parse_field(header, 329, 337), parse_field(header, 337, 345)
+        stored = parse_field(header, 124, 136)
+        records = {**self._global, **self._records} if self._global else self._records
+        if records:
+            stored = _apply(records, entry, stored)
+        _check(entry, stored)
+        if kind is not EntryKind.FILE:
+            # Whatever they announce, nothing is stored for links, devices and directories
+            return entry, self._reader.offset
+        return entry, self._attach_data(header, records, entry, stored)
+
+    def _attach_data(self, header: bytes, records: Records, entry: Entry, stored: int) -> int:
+        """Give a file its size and content; return where the next header begins."""
+        reader = self._reader
+        if header[156:157] == b"S":
+            entry.size, parts = sparse.read_old_map(header, reader)
+            end = reader.offset + stored
+        elif records and sparse.is_sparse(records):
+            end = reader.offset + stored
+            entry.size, parts = sparse.read_pax_map(records, reader, stored)
+        else:
+            return self._attach_plain(entry, stored)
+        if not 0 <= entry.size <= MAX_FILE:
+            raise _absurd_size(entry.size)
+        entry.data = sparse.expand(reader, entry.size, parts, end - reader.offset)
+        return end + -stored % BLOCK
+
+    def _attach_plain(self, entry: Entry, stored: int) -> int:
+        if entry.path.endswith(b"/"):
+            # How archives from before 1988 mark a directory
+            entry.kind = EntryKind.DIRECTORY
+        else:
+            entry.size = stored
+            entry.data = self._reader.pipe(stored)
+        return self._reader.offset + stored + -stored % BLOCK
+
+
+def _apply(records: Records, entry: Entry, stored: int) -> int:
+    """Let pax records override the header; an empty value means the header's own."""
+    xattrs: dict[bytes, bytes] = {}
+    for key, value in records.items():
+        if key.startswith(XATTR):
+            xattrs[key[len(XATTR) :]] = value
+        elif not value:
+            continue
+        elif key == b"path":
+            entry.path = value
+        elif key == b"linkpath":
+            entry.link = value
+        elif key == b"size":
+            stored = parse_number(value)
+        elif key == b"uid":
+            entry.uid = parse_number(value)
+        elif key == b"gid":
+            entry.gid = parse_number(value)
+        elif key == b"mtime":
+            entry.mtime_ns = parse_time(value)
+    entry.xattrs = xattrs
+    entry.path = records.get(b"GNU.sparse.name") or entry.path
+    return stored
+
+
+def _check(entry: Entry, stored: int) -> None:
+    if b"\0" in entry.path or b"\0" in entry.link:
+        raise HostileInput("the archive holds a name with a NUL byte", cause=f"{entry.path!r}")
+    if not 0 <= stored <= MAX_FILE:
+        raise _absurd_size(stored)
+
+
+def _absurd_size(size: int) -> HostileInput:
+    return HostileInput("the archive announces an absurd size", cause=f"{size} bytes")
