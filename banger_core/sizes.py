@@ -15,16 +15,17 @@ _LARGEST = 2**63 - 1
 def parse_size(text: str) -> int:
     """Return the bytes that ``text`` means: ``512M``, ``8GiB``, ``1.5g``, ``4096``.
 
-    K, M, G and T are powers of 1024, whether or not ``iB`` or ``B`` follows. Raises UsageProblem
-    for anything else, for zero, for parts of a byte and for more than a file can hold.
+    K, M, G and T are powers of 1024, whether or not ``iB`` or ``B`` follows; what is left of a
+    byte is dropped, so that ``1.1 KiB`` can be given as it was shown. Raises UsageProblem for
+    anything else, for zero and for more than a file can hold.
     """
     found = _SIZE.fullmatch(text.strip().upper())
     if not found:
         raise _no_size(text)
-    size = Decimal(found[1]) * 1024 ** _UNITS.index(found[2] or "")
-    if size != int(size) or not 0 < size <= _LARGEST:
+    size = int(Decimal(found[1]) * 1024 ** _UNITS.index(found[2] or ""))
+    if not 0 < size <= _LARGEST or ("." in found[1] and not found[2]):
         raise _no_size(text)
-    return int(size)
+    return size
 
 
 def format_size(size: int) -> str:

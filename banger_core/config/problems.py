@@ -27,7 +27,7 @@ def describe(
     more = f" ({len(findings) - 1} more like this)" if len(findings) > 1 else ""
     if finding["type"] == "extra_forbidden":
         known = _known(model, path[:-1])
-        near = get_close_matches(path[-1], known, n=1)
+        near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
         return UsageProblem(
             f"{file}: there is no setting {key}",
             cause=f"there is: {', '.join(known)}{more}",

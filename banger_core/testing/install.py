@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def install_plugin(
     """
     distribution = distribution or name
     if not module:
-        module = f"{distribution}_{name}_plugin".replace("-", "_")
+        module = re.sub(r"\W", "_", f"{distribution}_{name}_plugin")
         (directory / f"{module}.py").write_text(source)
     metadata = directory / f"{distribution.replace('-', '_')}-{version}.dist-info"
     metadata.mkdir(parents=True, exist_ok=True)
