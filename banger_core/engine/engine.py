@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from banger_core.config.paths import Paths, secure_dir
 from banger_core.config.settings import Settings
@@ -33,33 +31,11 @@ from banger_core.store.records import Records
 log = logging.getLogger("banger.engine")
 
 
-@dataclass(frozen=True, slots=True)
-class SshConfig:
-    """What the configuration says about SSH, as the SSH functions ask for it."""
-
-    settings: Settings
-
-    @property
-    def ssh_key_path(self) -> Path | None:
-        """The user's own private key."""
-        return self.settings.ssh.ssh_key_path
-
-    @property
-    def ssh(self) -> Mapping[str, Any]:
-        """The user's layer of policy."""
-        return self.settings.ssh.model_extra or {}
-
-    def plugin(self, name: str) -> Mapping[str, Any]:
-        """The section of a plugin."""
-        return self.settings.plugin(name)
-
-
 class Engine:
     """Holds the rooms together. Used on one event loop."""
 
     def __init__(self, paths: Paths, settings: Settings, registry: Registry) -> None:
         self.paths, self.settings, self.registry = paths, settings, registry
-        self._ssh = SshConfig(settings)
         self._database = Database.open(paths.database)
         self.records = Records(self._database)
         self.intents = Intents(self._database)
@@ -106,15 +82,15 @@ class Engine:
     async def identity(self) -> Path:
         """Return the private key: the configured one, or one made on first use."""
         async with self._identity:
-            return await identity(self.paths, self._ssh, self.run)
+            return await identity(self.paths, self.settings, self.run)
 
     def ssh_settings(self, request: VmRequest) -> dict[str, SshSetting]:
         """Fold the SSH policy layers for a VM that is being planned."""
-        return policy(self.registry, self._ssh, request)
+        return policy(self.registry, self.settings, request)
 
     def ssh_target(self, record: VmRecord) -> SshTarget:
         """How to reach ``record`` with OpenSSH."""
-        return ssh_target(record, self.paths, self._ssh)
+        return ssh_target(record, self.paths, self.settings)
 
     async def run_in_guest(self, record: VmRecord, command: str, *, timeout: float) -> bytes:
         """Run a command in a guest over SSH and return its stdout."""
