@@ -1,0 +1,1 @@
+"""The kernels that banger keeps on this host."""
