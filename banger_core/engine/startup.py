@@ -13,7 +13,7 @@ from banger_core.engine.build import boot_kernel, disk_path
 from banger_core.engine.console import ConsoleRing
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation
-from banger_core.engine.ssh import wait_for_ssh, write_note
+from banger_core.engine.ssh import public_key, wait_for_ssh, write_note
 from banger_core.errors import GuestFailed
 from banger_core.guest.seed import SeedConfig, write_seed
 from banger_core.jsonable import to_json
@@ -110,7 +110,7 @@ class VmStarter:
             address=net.guest_address,
             gateway=net.gateway,
             nameserver=net.nameserver,
-            authorized_keys=(identity.with_name(f"{identity.name}.pub").read_text(),),
+            authorized_keys=(await public_key(identity, engine.run),),
             host_key=(directory / "hostkey").read_bytes(),
             epoch=time.time(),
             config=image.pin.config,
