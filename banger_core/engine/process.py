@@ -42,7 +42,15 @@ printf '%s\\n%s\\n.\\n' "$boot" "$stat" >"$record" && echo recorded && read -r g
 exec "$@" </dev/null >&2
 """
 
-_children: dict[ProcessId, subprocess.Popen[bytes]] = {}
+
+class _Detached(subprocess.Popen[bytes]):
+    """A child that may outlive us: its being alive at our end is no mistake to warn about."""
+
+    def __del__(self) -> None:
+        pass
+
+
+_children: dict[ProcessId, _Detached] = {}
 _statuses: dict[ProcessId, int] = {}
 _reapers: set[asyncio.Task[None]] = set()
 
@@ -164,7 +172,7 @@ def _launch(argv: list[str], directory: Path) -> ProcessId:
     except OSError as problem:
         raise HostNotReady(f"cannot write in {directory}", cause=str(problem)) from problem
     try:
-        child = subprocess.Popen(
+        child = _Detached(
             ["/bin/sh", "-c", _LAUNCHER, "banger-launch", str(record), *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -16,7 +16,6 @@ from banger_core.errors import BangerError, HostNotReady
 from banger_core.packages import install_command
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
@@ -24,8 +23,6 @@ log = logging.getLogger(__name__)
 
 OUTPUT_LIMIT = 64 << 20
 """Most bytes of stdout that a program may give; far more than any honest one does."""
-
-_CHUNK = 1 << 16
 
 
 def search_path() -> str:
@@ -63,76 +60,76 @@ async def run(
     program = find_program(argv[0])
     command = shlex.join(argv)
     log.debug("run: %s", command)
-    child = await asyncio.create_subprocess_exec(
+    transport, talk = await asyncio.get_running_loop().subprocess_exec(
+        lambda: _Conversation(argv[0]),
         *argv,
         executable=program,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "LC_ALL": "C.UTF-8", "PATH": search_path(), **(env or {})},
         cwd=cwd,
         start_new_session=True,
     )
     try:
+        talk.say(transport, stdin)
         async with asyncio.timeout(timeout):
-            output, complaint = await _converse(child, stdin, argv[0])
-            status = await child.wait()
+            await asyncio.shield(talk.over)
+        transport.close()
     except TimeoutError:
-        await _end(child)
+        await _end(transport, talk)
         raise BangerError(
             f"{argv[0]} took longer than {timeout:g} s", hints=[f"try by hand: {command}"]
         ) from None
     except BaseException:
-        await _end(child)
+        await _end(transport, talk)
         raise
-    if status:
+    finally:
+        transport.close()
+    if status := transport.get_returncode():
         how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
         raise BangerError(
-            f"{argv[0]} failed ({how})", cause=complaint, hints=[f"try by hand: {command}"]
+            f"{argv[0]} failed ({how})", cause=talk.complaint(), hints=[f"try by hand: {command}"]
         )
-    return output
+    return bytes(talk.output)
 
 
-async def _converse(child: Process, stdin: bytes, name: str) -> tuple[bytes, str]:
-    """Feed stdin and drain both outputs; return stdout and the last line of stderr."""
-    assert child.stdin
-    assert child.stdout
-    assert child.stderr
-    output, complaint, _ = await asyncio.gather(
-        _collect(child.stdout, name), _last_line(child.stderr), _feed(child.stdin, stdin)
-    )
-    return output, complaint
+class _Conversation(asyncio.SubprocessProtocol):
+    """Takes in both outputs, bounded; ``over`` when the program and its pipes have ended."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._errors = b""
+        self.output = bytearray()
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closed = asyncio.Event()
+
+    def say(self, transport: asyncio.SubprocessTransport, data: bytes) -> None:
+        pipe = transport.get_pipe_transport(0)
+        assert isinstance(pipe, asyncio.WriteTransport)
+        pipe.write(data)
+        pipe.close()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == 2:
+            self._errors = (self._errors + data)[-4096:]
+        elif len(self.output) <= OUTPUT_LIMIT:
+            self.output += data
+            if len(self.output) > OUTPUT_LIMIT and not self.over.done():
+                limit = f"{OUTPUT_LIMIT >> 20} MiB"
+                self.over.set_exception(BangerError(f"{self._name} wrote more than {limit}"))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.closed.set()
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def complaint(self) -> str:
+        """The last line of stderr that says anything."""
+        lines = [line.strip() for line in strip_escapes(self._errors).split("\n")]
+        return next((line for line in reversed(lines) if line), "")
 
 
-async def _feed(stream: asyncio.StreamWriter, data: bytes) -> None:
-    # A program may end without having read all of its input; its status says whether that is wrong
-    with suppress(BrokenPipeError, ConnectionResetError):
-        stream.write(data)
-        await stream.drain()
-        stream.close()
-        await stream.wait_closed()
-
-
-async def _collect(stream: asyncio.StreamReader, name: str) -> bytes:
-    chunks, size = [], 0
-    while chunk := await stream.read(_CHUNK):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > OUTPUT_LIMIT:
-            raise BangerError(f"{name} wrote more than {OUTPUT_LIMIT >> 20} MiB")
-    return b"".join(chunks)
-
-
-async def _last_line(stream: asyncio.StreamReader) -> str:
-    kept = b""
-    while chunk := await stream.read(_CHUNK):
-        kept = (kept + chunk)[-4096:]
-    lines = [line.strip() for line in strip_escapes(kept).split("\n")]
-    return next((line for line in reversed(lines) if line), "")
-
-
-async def _end(child: Process) -> None:
+async def _end(transport: asyncio.SubprocessTransport, talk: _Conversation) -> None:
     """Kill what is left of the process group, and reap its leader."""
     with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    await child.wait()
+        os.killpg(transport.get_pid(), signal.SIGKILL)
+    transport.close()
+    await talk.closed.wait()
