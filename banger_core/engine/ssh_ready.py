@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from banger_core.errors import GuestFailed
 
 _BANNER = b"SSH-2.0-"
 _PREFACE_MAX = 4096
-_FIRST, _LONGEST = 0.15, 2.0
+_FIRST, _TOLD, _LONGEST = 0.15, 1.0, 2.0
 _PAUSE = 0.05
 
 
@@ -27,25 +28,26 @@ async def wait_for_ssh(
 
     A VMM's user network accepts connections long before the guest listens, and a connection
     made too early may never come to life: so an attempt is given up quickly and made again. It
-    is given 0.15 s at first, later a tenth of the time waited so far (2 s at most), which a busy
-    guest needs. ``hint`` is set when the guest says that it listens: an attempt starts at once.
+    is given 0.15 s at first, later a quarter of the time waited so far (2 s at most), which a
+    busy guest needs. ``hint`` is set when the guest says that it listens: an attempt starts at
+    once, and has a second at least.
 
     Raises GuestFailed after ``timeout`` seconds, or when ``alive()`` says that the VM is gone.
     """
-    hint = hint or asyncio.Event()
+    hint, least = hint or asyncio.Event(), _FIRST
     began, last = time.monotonic(), "nothing listens"
     while (waited := time.monotonic() - began) < timeout:
         if not alive():
             raise _failed(f"{name} stopped before it answered", "its VMM has ended", name)
-        patience = min(max(_FIRST, waited / 10), _LONGEST, timeout - waited)
+        patience = min(max(least, waited / 4), _LONGEST, timeout - waited)
         attempt = asyncio.create_task(_greets(host, port, patience))
         if await _overtaken(attempt, hint):
-            hint = asyncio.Event()
+            hint, least = asyncio.Event(), _TOLD
             continue
         if not (last := attempt.result()):
             return
         if await _overtaken(asyncio.create_task(asyncio.sleep(_PAUSE)), hint):
-            hint = asyncio.Event()
+            hint, least = asyncio.Event(), _TOLD
     raise _failed(
         f"{name} did not answer over SSH within {timeout:g} s", f"{host}:{port}: {last}", name
     )
@@ -69,7 +71,8 @@ async def _greets(host: str, port: int, patience: float) -> str:
     except ValueError:
         return "it says something that is not SSH"
     except OSError as problem:
-        return problem.strerror or str(problem)
+        # asyncio puts the address where the reason should stand
+        return os.strerror(problem.errno) if problem.errno else str(problem)
     finally:
         if writer is not None:
             # At once and without ceremony: the guest may never answer

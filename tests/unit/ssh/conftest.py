@@ -7,41 +7,22 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from banger_core.config.paths import Paths
 from banger_core.config.settings import Settings
-from banger_core.model import (
-    GUEST_SSH_PORT,
-    Forward,
-    GuestPin,
-    ImagePin,
-    KernelPin,
-    NetPlan,
-    SshSetting,
-    VmPlan,
-    VmRecord,
-    VmState,
-)
+from banger_core.model import SshSetting
+from banger_core.testing.contracts.samples import sample_net, sample_record
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 
 
 @pytest.fixture
-def paths(tmp_path, monkeypatch):
-    """Places that are short enough for sockets, in a home of their own."""
-    for name in ("home", "state", "run"):
-        (tmp_path / name).mkdir(mode=0o700)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return Paths(
-        config=tmp_path / "config",
-        state=tmp_path / "state",
-        cache=tmp_path / "cache",
-        runtime=tmp_path / "run",
-    ).ready()
+def paths(banger_paths):
+    """Places of the test's own, made; their home is ``paths.state.parent / "home"``."""
+    return banger_paths.ready()
 
 
 @pytest.fixture
@@ -51,27 +32,14 @@ def settings():
 
 @pytest.fixture
 def make_record():
-    def make(name="web", port=22, vm_id="0123456789ab", host_key="", **policy) -> VmRecord:
-        forward = Forward(host_address="127.0.0.1", host_port=port, guest_port=GUEST_SSH_PORT)
-        values = {"user": ME, **policy}
-        plan = VmPlan(
-            id=vm_id,
-            name=name,
-            image=ImagePin(source="s", ref="r", name="i", digest="d", architecture="amd64"),
-            kernel=KernelPin(
-                provider="p", name="k", version="6", distro="d", architecture="amd64", digest="d"
-            ),
-            guest=GuestPin(runtime="r", digest="d", architecture="amd64"),
-            vcpu=1,
-            memory=1 << 28,
-            disk_size=1 << 30,
-            net=NetPlan(network="user", kind="user", forwards=(forward,)),
-            driver="qemu",
-            disk_format="raw",
-            accel="auto",
-            ssh={key: SshSetting(value=value, origin="test") for key, value in values.items()},
-        )
-        return VmRecord(plan=plan, state=VmState.RUNNING, created_at=1.0, host_key=host_key)
+    def make(name="web", port=22, **policy):
+        record = sample_record(name)
+        settings = {
+            key: SshSetting(value=value, origin="test")
+            for key, value in {"user": ME, **policy}.items()
+        }
+        net = sample_net(port=port, address="127.0.0.1")
+        return replace(record, plan=replace(record.plan, net=net, ssh=settings))
 
     return make
 
@@ -146,6 +114,19 @@ def _await(true, complaint, seconds=10.0):
     while not true():
         assert time.monotonic() < deadline, complaint
         time.sleep(0.02)
+
+
+@pytest.fixture
+def ssh():
+    """Run a command through a target; ``first`` are options that stand directly after ``ssh``."""
+
+    def run_it(target, *command, first=(), **more):
+        argv = [target.argv[0], *first, *target.argv[1:], *command]
+        if "input" not in more:
+            more["stdin"] = subprocess.DEVNULL
+        return subprocess.run(argv, check=False, capture_output=True, timeout=30, **more)
+
+    return run_it
 
 
 @pytest.fixture
