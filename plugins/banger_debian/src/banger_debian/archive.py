@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from banger_core.api import (
     IntegrityError,
@@ -25,12 +25,14 @@ from banger_debian.suites import repositories
 from banger_debian.unpack import unpack_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from banger_core.api import Context
     from banger_debian.packages import Package
     from banger_debian.suites import Repository
+
+T = TypeVar("T")
 
 _RELEASE_MAX = 4 << 20
 _INDEX_MAX = 256 << 20
@@ -54,7 +56,7 @@ class Archive:
         self._cx, self._codename, self._architecture = cx, codename, architecture
         self._settings = settings_of(cx)
         self._repositories = repositories(codename, self._settings)
-        self._fetcher = Fetcher(cx.cache_dir, cx.progress)
+        self._fetcher = Fetcher(cx.cache_dir)
         self._releases: list[Release] | None = None
 
     async def __aenter__(self) -> Self:
@@ -71,9 +73,7 @@ class Archive:
         Unreachable and IntegrityError.
         """
         if self._releases is None:
-            self._releases = list(
-                await asyncio.gather(*(self._release(one) for one in self._repositories))
-            )
+            self._releases = await together([self._release(one) for one in self._repositories])
         return self._releases
 
     async def versions(self, names: Iterable[str]) -> dict[str, list[Package]]:
@@ -101,13 +101,23 @@ class Archive:
         found = await self.versions(names)
         return {name: packages.newest(versions) for name, versions in found.items()}
 
-    async def fetch(self, package: Package) -> Path:
-        """Return the package file, from the cache or verified into it.
+    async def fetch(self, packages: Sequence[Package], what: str) -> list[Path]:
+        """Return the package files, from the cache or verified into it; ``what`` names the lot.
 
         Raises Unreachable, IntegrityError and NoSpace.
         """
-        name = package.filename.rpartition("/")[2]
-        return await self._fetcher.file(package.url, package.digest, package.size, name)
+        total = sum(one.size for one in packages)
+        here: dict[str, int] = {}
+
+        async def one_of_them(package: Package) -> Path:
+            def report(done: int) -> None:
+                here[package.sha256] = done
+                self._cx.progress(what, sum(here.values()), total)
+
+            name = package.filename.rpartition("/")[2]
+            return await self._fetcher.file(package.url, package.digest, package.size, name, report)
+
+        return await together([one_of_them(package) for package in packages])
 
     async def _release(self, repository: Repository) -> Release:
         place = secure_dir(self._cx.cache_dir / "releases") / _file_name(repository)
@@ -166,6 +176,8 @@ class Archive:
             ),
             ".xz",
         )
+        if not release.index(self._architecture).size:
+            return []
         packed = await self._index(release, suffix)
         mirror = release.repository.mirror
 
@@ -179,14 +191,29 @@ class Archive:
         wanted = release.index(self._architecture, suffix)
         directory = f"{release.repository.url}/main/binary-{self._architecture}"
         what = f"package index of {release.repository.suite}"
+
+        def report(done: int) -> None:
+            self._cx.progress(what, done, wanted.size)
+
         plain = f"{directory}/Packages{suffix}"
         if release.by_hash:
             try:
                 url = f"{directory}/by-hash/SHA256/{wanted.sha256}"
-                return await self._fetcher.file(url, wanted.digest, wanted.size, what)
+                return await self._fetcher.file(url, wanted.digest, wanted.size, what, report)
             except Missing:
                 self._cx.log.info("%s: no by-hash, using the plain name", directory)
-        return await self._fetcher.file(plain, wanted.digest, wanted.size, what)
+        return await self._fetcher.file(plain, wanted.digest, wanted.size, what, report)
+
+
+async def together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all of ``work`` at once; when one fails, the others are gone before its error comes."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _file_name(repository: Repository) -> str:

@@ -41,12 +41,11 @@ class _Passing(Exception):
 class Fetcher:
     """Fetches over HTTP, each request up to three times; use it as an async context.
 
-    ``progress`` is called as ``progress(what, done, total)`` in bytes. Proxies are taken from the
-    environment, as curl does.
+    Files go to ``cache``. Proxies are taken from the environment, as curl does.
     """
 
-    def __init__(self, cache: Path, progress: Callable[[str, int, int], None]) -> None:
-        self._cache, self._progress = cache, progress
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -74,11 +73,14 @@ class Fetcher:
         """
         return await _patiently(url, lambda: self._document(url, limit, validators))
 
-    async def file(self, url: str, digest: str, size: int, what: str) -> Path:
+    async def file(
+        self, url: str, digest: str, size: int, what: str, report: Callable[[int], None]
+    ) -> Path:
         """Return the file with this content from the cache, fetching it when it is not there.
 
-        Raises Missing, Unreachable, NoSpace, and IntegrityError naming the server when it gives
-        anything else; nothing is kept then.
+        ``report`` gets the bytes that are here so far, ``what`` names the file in errors. Raises
+        Missing, Unreachable, NoSpace, and IntegrityError naming the server when it gives anything
+        else; nothing is kept then.
         """
         path = blob_path(self._cache, digest)
         async with _locks.setdefault(path, asyncio.Lock()):
@@ -86,7 +88,7 @@ class Fetcher:
                 return path
             try:
                 with Ingest(self._cache, digest, size) as ingest:
-                    sink = _Sink(ingest, lambda done: self._progress(what, done, size))
+                    sink = _Sink(ingest, report)
                     await _patiently(url, lambda: self._pour(url, sink, size))
                     return ingest.commit()
             except IntegrityError as problem:
@@ -132,14 +134,14 @@ class Fetcher:
 class _Sink:
     """Counts what goes into an ingest, over several attempts."""
 
-    def __init__(self, ingest: Ingest, progress: Callable[[int], None]) -> None:
-        self._ingest, self._progress = ingest, progress
+    def __init__(self, ingest: Ingest, report: Callable[[int], None]) -> None:
+        self._ingest, self._report = ingest, report
         self.taken = 0
 
     def take(self, chunk: bytes) -> None:
         self._ingest.write(chunk)
         self.taken += len(chunk)
-        self._progress(self.taken)
+        self._report(self.taken)
 
 
 async def _patiently(url: str, attempt: Callable[[], Awaitable[T]]) -> T:

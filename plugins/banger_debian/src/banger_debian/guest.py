@@ -61,7 +61,7 @@ class DebianGuest:
         if (files := await asyncio.to_thread(pack.load)) is not None:
             return files
         async with Archive(cx, SUITE, pin.architecture) as archive:
-            debs = await asyncio.gather(*(archive.fetch(one) for one in _packages(pin.data)))
+            debs = await archive.fetch(_packages(pin.data), "programs of the guest runtime")
         return await asyncio.to_thread(pack.make, debs)
 
 

@@ -93,7 +93,7 @@ class DebianKernels:
         package = Package(**pin.data)
         suite = pin.name.partition("-")[0]
         async with Archive(cx, suite, pin.architecture) as archive:
-            deb = await archive.fetch(package)
+            (deb,) = await archive.fetch([package], f"kernel {pin.version}")
         return await asyncio.to_thread(_unpack, deb, pin, into, cx)
 
 

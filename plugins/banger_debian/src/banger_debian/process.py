@@ -28,6 +28,7 @@ async def follow(
     cwd: Path | None = None,
     keep_open: Sequence[int] = (),
     stderr: bool = True,
+    umask: int = -1,
 ) -> int:
     """Run a program in a session of its own, without a shell, and return its exit status.
 
@@ -46,6 +47,7 @@ async def follow(
             cwd=cwd,
             pass_fds=keep_open,
             limit=_LINE_MAX,
+            umask=umask,
             start_new_session=True,
         )
     except FileNotFoundError as problem:
