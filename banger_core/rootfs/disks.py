@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EBADF, EINVAL, ENOSYS, ENOTTY, ENXIO, EOPNOTSUPP, EPERM, EXDEV
 from pathlib import Path
-from typing import Literal
 
 from banger_core.config.paths import secure_dir
 from banger_core.errors import BangerError, UsageProblem
@@ -19,8 +18,6 @@ from banger_core.rootfs.ext4.tools import minimum_size as least_size
 from banger_core.rootfs.partial import publishing
 from banger_core.rootfs.qcow2 import overlay_header
 from banger_core.sizes import format_size
-
-DiskFormat = Literal["qcow2", "raw"]
 
 _FICLONE = 0x40049409
 _CANNOT_SHARE = (EBADF, EINVAL, ENOSYS, ENOTTY, EOPNOTSUPP, EPERM, EXDEV)
@@ -33,14 +30,16 @@ def minimum_disk(facts: RootfsFacts) -> int:
     return facts.minimum_size
 
 
-def clone_disk(base: Path, target: Path, *, format: DiskFormat, size: int) -> None:  # noqa: A002
+def clone_disk(base: Path, target: Path, *, format: str, size: int) -> None:  # noqa: A002
     """Make ``target`` (0600) a disk of ``size`` bytes whose content is that of ``base``.
 
     ``qcow2`` is an overlay that keeps only what is written; ``base`` must then stay as it is.
     ``raw`` shares blocks with ``base`` where the host's file system can, else copies what is not a
-    hole. What lies beyond ``base`` is zeros. Raises UsageProblem when ``base`` is larger than
-    ``size`` and NoSpace; ``target`` is there whole or not at all.
+    hole. What lies beyond ``base`` is zeros. Raises UsageProblem for another ``format`` or when
+    ``base`` is larger than ``size``, and NoSpace; ``target`` is there whole or not at all.
     """
+    if format not in ("qcow2", "raw"):
+        raise UsageProblem(f"{format!r} is not a format of disks", cause="there is: qcow2, raw")
     base = base.absolute()
     length = base.stat().st_size
     if size < length or size % _SECTOR:

@@ -47,7 +47,7 @@ def parse_records(data: bytes) -> Records:
     return records
 
 
-def parse_number(text: bytes) -> int:
+def parse_decimal(text: bytes) -> int:
     """Return a decimal number of a record. Raises HostileInput."""
     if not _NUMBER.fullmatch(text):
         raise _malformed(f"{text[:24]!r} is not a number")

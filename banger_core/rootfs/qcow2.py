@@ -1,4 +1,4 @@
-"""The header of a qcow2 overlay (QEMU, docs/interop/qcow2.txt, version 3), with nothing in it yet."""
+"""The header of an empty qcow2 overlay (QEMU, docs/interop/qcow2.txt, version 3)."""
 
 from __future__ import annotations
 

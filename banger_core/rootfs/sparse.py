@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from banger_core.errors import HostileInput
-from banger_core.rootfs.pax import Records, parse_number
+from banger_core.rootfs.pax import Records, parse_decimal
 from banger_core.rootfs.reader import ByteReader
-from banger_core.rootfs.tarheader import BLOCK, parse_field
+from banger_core.rootfs.tarheader import BLOCK, parse_number
 
 MAX_PARTS = 1 << 17
 _LINE_MAX = 24
@@ -30,7 +30,7 @@ def read_old_map(header: bytes, reader: ByteReader) -> tuple[int, SparseMap]:
         more = block[504]
         if len(parts) > MAX_PARTS:
             raise _bad_map("it has too many parts")
-    return parse_field(header, 483, 495), parts
+    return parse_number(header[483:495]), parts
 
 
 def is_sparse(records: Records) -> bool:
@@ -43,10 +43,10 @@ def read_pax_map(records: Records, reader: ByteReader, stored: int) -> tuple[int
 
     Format 1.0 keeps the map in the first of the ``stored`` bytes.
     """
-    real = parse_number(records.get(b"GNU.sparse.realsize", records.get(b"GNU.sparse.size", b"")))
+    real = parse_decimal(records.get(b"GNU.sparse.realsize", records.get(b"GNU.sparse.size", b"")))
     if b"GNU.sparse.map" in records:
         text = records[b"GNU.sparse.map"]
-        return real, _pairs([parse_number(number) for number in text.split(b",")] if text else [])
+        return real, _pairs([parse_decimal(number) for number in text.split(b",")] if text else [])
     return real, _read_leading_map(reader, stored)
 
 
@@ -69,6 +69,8 @@ def expand(
 
 
 def _check(real: int, parts: SparseMap, stored: int) -> None:
+    if any(size < 0 for _, size in parts):
+        raise _bad_map("a part has a negative size")
     if sum(size for _, size in parts) > stored:
         raise _bad_map("it names more data than there is")
     edges = [(0, 0), *parts, (real, 0)]
@@ -80,7 +82,7 @@ def _slots(block: bytes, start: int, count: int) -> Iterator[tuple[int, int]]:
     for at in range(start, start + count * 24, 24):
         if not block[at]:
             return
-        yield parse_field(block, at, at + 12), parse_field(block, at + 12, at + 24)
+        yield parse_number(block[at : at + 12]), parse_number(block[at + 12 : at + 24])
 
 
 def _read_leading_map(reader: ByteReader, stored: int) -> SparseMap:
@@ -97,7 +99,7 @@ def _read_leading_map(reader: ByteReader, stored: int) -> SparseMap:
             text += reader.exactly(BLOCK)
             used += BLOCK
             continue
-        numbers.append(parse_number(line))
+        numbers.append(parse_decimal(line))
         wanted = 1 + 2 * numbers[0]
         if numbers[0] > MAX_PARTS:
             raise _bad_map("it has too many parts")

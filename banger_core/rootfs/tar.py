@@ -11,15 +11,16 @@ from collections.abc import Iterable, Iterator
 from banger_core.errors import HostileInput, IntegrityError
 from banger_core.model import Entry, EntryKind
 from banger_core.rootfs import sparse
-from banger_core.rootfs.pax import XATTR, Records, parse_number, parse_records, parse_time
+from banger_core.rootfs.pax import XATTR, Records, parse_decimal, parse_records, parse_time
 from banger_core.rootfs.reader import ByteReader, Readable, chunks_of, truncated
 from banger_core.rootfs.tarheader import (
     BLOCK,
     ZERO_BLOCK,
-    check_header,
+    Header,
     name_of,
-    parse_field,
-    text_field,
+    parse_header,
+    parse_number,
+    text_of,
 )
 from banger_core.rootfs.whiteouts import as_whiteout
 
@@ -77,12 +78,12 @@ class _TarReader:
         self._long_link: bytes | None = None
 
     def entries(self) -> Iterator[Entry]:
-        while (header := self._next_header()) is not None:
-            flag = header[156:157]
-            if flag in b"xXgLK":
-                self._extend(flag, self._extension(header))
+        while block := self._next_block():
+            header = parse_header(block)
+            if header.flag in b"xXgLK":
+                self._extend(header.flag, self._extension(header))
                 continue
-            entry, end = self._entry(header, flag)
+            entry, end = self._entry(header, block)
             self._forget()
             yield entry
             self._reader.skip(end - self._reader.offset)
@@ -90,27 +91,26 @@ class _TarReader:
             raise truncated()
         self._reader.drain()
 
-    def _next_header(self) -> bytes | None:
-        """Return the next header, None at the archive's end."""
-        header = self._reader.take(BLOCK)
-        if not header and not self._end_marker:
+    def _next_block(self) -> bytes | None:
+        """Return the block of the next header, None at the archive's end."""
+        block = self._reader.take(BLOCK)
+        if not block and not self._end_marker:
             return None
-        if not header:
+        if not block:
             raise IntegrityError("the archive is truncated", cause="its end marker is missing")
-        if len(header) < BLOCK:
+        if len(block) < BLOCK:
             raise truncated()
-        if header == ZERO_BLOCK:
+        if block == ZERO_BLOCK:
             # A single one at the very end is tolerated, as GNU tar does
             if self._reader.take(BLOCK).strip(b"\0"):
                 raise HostileInput(
                     "the archive is malformed", cause="data follows a single zero block"
                 )
             return None
-        check_header(header)
-        return header
+        return block
 
-    def _extension(self, header: bytes) -> bytes:
-        size = parse_field(header, 124, 136)
+    def _extension(self, header: Header) -> bytes:
+        size = parse_number(header.size)
         if not 0 <= size <= MAX_EXTENSION:
             raise HostileInput(
                 "the archive has an absurd extended header", cause=f"it announces {size} bytes"
@@ -130,26 +130,26 @@ class _TarReader:
         else:
             self._records = parse_records(data)
 
-    def _entry(self, header: bytes, flag: bytes) -> tuple[Entry, int]:
+    def _entry(self, header: Header, block: bytes) -> tuple[Entry, int]:
         """Return the entry of ``header`` and where in the stream the next header begins."""
-        kind = _KINDS.get(flag)
+        kind = _KINDS.get(header.flag)
         if kind is None:
             raise HostileInput(
                 "the archive holds an entry of a kind that no image may have",
-                cause=f"type {flag!r}",
+                cause=f"type {header.flag!r}",
             )
         entry = Entry(
-            path=name_of(header) if self._long_name is None else self._long_name,
+            path=name_of(header, block) if self._long_name is None else self._long_name,
             kind=kind,
-            mode=parse_field(header, 100, 108) & 0o7777,
-            uid=parse_field(header, 108, 116),
-            gid=parse_field(header, 116, 124),
-            mtime_ns=parse_field(header, 136, 148) * 10**9,
-            link=text_field(header, 157, 257) if self._long_link is None else self._long_link,
+            mode=parse_number(header.mode) & 0o7777,
+            uid=parse_number(header.uid),
+            gid=parse_number(header.gid),
+            mtime_ns=parse_number(header.mtime) * 10**9,
+            link=text_of(header.link) if self._long_link is None else self._long_link,
         )
         if kind in (EntryKind.CHAR, EntryKind.BLOCK):
-            entry.rdev = parse_field(header, 329, 337), parse_field(header, 337, 345)
-        stored = parse_field(header, 124, 136)
+            entry.rdev = parse_number(header.major), parse_number(header.minor)
+        stored = parse_number(header.size)
         records = {**self._global, **self._records} if self._global else self._records
         if records:
             stored = _apply(records, entry, stored)
@@ -157,13 +157,13 @@ class _TarReader:
         if kind is not EntryKind.FILE:
             # Whatever they announce, nothing is stored for links, devices and directories
             return entry, self._reader.offset
-        return entry, self._attach_data(header, records, entry, stored)
+        return entry, self._attach_data(block, records, entry, stored)
 
-    def _attach_data(self, header: bytes, records: Records, entry: Entry, stored: int) -> int:
+    def _attach_data(self, block: bytes, records: Records, entry: Entry, stored: int) -> int:
         """Give a file its size and content; return where the next header begins."""
         reader = self._reader
-        if header[156:157] == b"S":
-            entry.size, parts = sparse.read_old_map(header, reader)
+        if block[156:157] == b"S":
+            entry.size, parts = sparse.read_old_map(block, reader)
             end = reader.offset + stored
         elif records and sparse.is_sparse(records):
             end = reader.offset + stored
@@ -198,11 +198,11 @@ def _apply(records: Records, entry: Entry, stored: int) -> int:
         elif key == b"linkpath":
             entry.link = value
         elif key == b"size":
-            stored = parse_number(value)
+            stored = parse_decimal(value)
         elif key == b"uid":
-            entry.uid = parse_number(value)
+            entry.uid = parse_decimal(value)
         elif key == b"gid":
-            entry.gid = parse_number(value)
+            entry.gid = parse_decimal(value)
         elif key == b"mtime":
             entry.mtime_ns = parse_time(value)
     entry.xattrs = xattrs

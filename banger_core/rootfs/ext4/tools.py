@@ -113,6 +113,7 @@ def run_tool(argv: list[str], fine: tuple[int, ...] = (0,)) -> str:
         "LC_ALL": "C.UTF-8",
         "MKE2FS_CONFIG": str(_CONFIG),
         "E2FSPROGS_FAKE_TIME": _EPOCH,
+        "E2FSCK_TIME": _EPOCH,
     }
     try:
         done = subprocess.run(
