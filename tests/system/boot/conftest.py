@@ -113,6 +113,15 @@ class Guest:
     identity: Path
     known_hosts: Path
     console: bytearray
+    reader: asyncio.Task[None] | None = None
+
+    async def forget(self) -> None:
+        """Let go of the machine, as a daemon that dies does."""
+        assert self.reader is not None
+        assert self.machine._qmp is not None
+        self.reader.cancel()
+        await asyncio.wait([self.reader])
+        await self.machine._qmp.close()
 
     def ssh_argv(self, *options: str) -> list[str]:
         host, port = self.plan.net.ssh
@@ -196,16 +205,16 @@ def boot(
         machine = await driver.start(spec, cx)
         guest = Guest(machine, plan, dirs, identity, known_hosts, bytearray())
         ready = asyncio.Event()
-        reader = asyncio.create_task(follow(guest, ready))
+        guest.reader = asyncio.create_task(follow(guest, ready))
         try:
             if wait:
                 async with asyncio.timeout(DEADLINE):
                     await ready.wait()
             yield guest
         finally:
-            reader.cancel()
-            await machine.kill()
-            await machine.wait()
+            guest.reader.cancel()
+            await guest.machine.kill()
+            await guest.machine.wait()
 
     return start
 
@@ -311,4 +320,6 @@ def eventually() -> Callable[[Check], Awaitable[None]]:
 
 @pytest.fixture
 def image_config() -> ImageConfig:
-    return ImageConfig(env=("GREETING=it's \"me\"\n$HOME", "PATH=/odd:/usr/bin:/bin"), working_dir="/usr")
+    return ImageConfig(
+        env=('GREETING=it\'s "me"\n$HOME', "PATH=/odd:/usr/bin:/bin"), working_dir="/usr"
+    )

@@ -49,7 +49,7 @@ async def _sessions(boot, boot_parts, image_config, tmp_path, eventually):
 
 async def _image_config_holds(guest):
     _, output, _ = await guest.run("banger-exec a1 'sh' '-c' 'pwd; echo \"$GREETING\"; echo $PATH'")
-    assert output == "/usr\nit's \"me\"\n$HOME\n/odd:/usr/bin:/bin:/run/banger/tools\n"
+    assert output == '/usr\nit\'s "me"\n$HOME\n/odd:/usr/bin:/bin:/run/banger/tools\n'
 
 
 async def _words_arrive(guest):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from banger_core.api import (
@@ -25,6 +25,7 @@ from banger_qemu.qmp import Qmp
 
 _LAST_WORDS = 1.0
 _RETRY = 0.1
+_LINE_PACE = 0.2
 _CHUNK = 1 << 16
 
 
@@ -82,9 +83,15 @@ class QemuMachine:
         of the guest to answer.
         """
         with suppress(TimeoutError, BangerError, OSError):
-            async with asyncio.timeout(grace):
+            async with asyncio.timeout(grace), self._typing() as keyboard:
                 for letter in b"suo":
-                    await self._system_request(letter)
+                    await (await self._control()).execute("chardev-send-break", id=CONSOLE)
+                    # Break and letter come by different ways, and nothing tells when the first
+                    # has arrived
+                    await asyncio.sleep(_LINE_PACE)
+                    keyboard.write(bytes([letter]))
+                    await keyboard.drain()
+                    await asyncio.sleep(_LINE_PACE)
                 await wait_process(self._process)
 
     async def kill(self) -> None:
@@ -114,11 +121,14 @@ class QemuMachine:
                 raise GuestFailed("QEMU cannot be controlled", cause=str(problem)) from problem
         return self._qmp
 
-    async def _system_request(self, letter: int) -> None:
-        console = self._console
-        if console is None:
-            _, console = await asyncio.open_unix_connection(self._spec.sockets["console"])
-            self._console = console
-        await (await self._control()).execute("chardev-send-break", id=CONSOLE)
-        console.write(bytes([letter]))
-        await console.drain()
+    @asynccontextmanager
+    async def _typing(self) -> AsyncIterator[asyncio.StreamWriter]:
+        """Lend the console's one connection, or make it when nobody reads the console."""
+        if self._console is not None:
+            yield self._console
+            return
+        _, writer = await asyncio.open_unix_connection(self._spec.sockets["console"])
+        try:
+            yield writer
+        finally:
+            writer.close()
