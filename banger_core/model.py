@@ -6,12 +6,13 @@ Digests are ``sha256:`` and 64 lower-case hexadecimal digits.
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # pydantic reads VmRequest at run time
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
 Accel = Literal["auto", "kvm", "tcg"]
