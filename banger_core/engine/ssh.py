@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banger_core.config.paths import Paths, secure_dir
-from banger_core.contracts import SshFacts
 from banger_core.engine.ssh_identity import (
     Runner,
     check_key,
@@ -21,58 +20,23 @@ from banger_core.engine.ssh_identity import (
     identity_path,
     public_key,
 )
+from banger_core.engine.ssh_policy import policy
 from banger_core.engine.ssh_ready import wait_for_ssh
-from banger_core.errors import BangerError, HostNotReady, UsageProblem
+from banger_core.errors import BangerError, UsageProblem
 from banger_core.jsonable import to_json
-from banger_core.model import SshSetting, SshTarget, VmRecord, VmRequest
-from banger_core.plan.ssh_admin import ADMIN_DIR, admin_layers, trusted_policies
+from banger_core.model import SshSetting, SshTarget, VmRecord
 from banger_core.plan.ssh_keys import KEYS
-from banger_core.plan.ssh_policy import CORE, Authority, PolicyLayer, fold, patch_of
+from banger_core.plan.ssh_policy import CORE
 from banger_core.store.content import write_atomic
 
 if TYPE_CHECKING:
     from banger_core.config.settings import Settings
-    from banger_core.plugins.registry import Registry
 
 FIXED = "fixed"
 """The origin of options that no policy can change."""
 
-USER = "user configuration"
-"""The origin of what ``[ssh]`` in the user's configuration says."""
-
 CONTROL_PATH_MAX = 90
 """Longest control socket path in bytes: ssh binds it with 17 more, of at most 107 (unix(7))."""
-
-
-def policy(registry: Registry, settings: Settings, request: VmRequest) -> dict[str, SshSetting]:
-    """Fold all layers for a VM that is being planned. Raises what ``fold`` and plugins raise."""
-    layers, trusted = admin_layers(), trusted_policies()
-    offered = registry.ssh_policies.all()
-    if missing := trusted.difference(offer.declaration.name for offer in offered):
-        # Fail closed: what the administrator relies on must not vanish with a package
-        raise HostNotReady(
-            f"the SSH policy {', '.join(sorted(missing))} is required here and not installed",
-            cause=f"trusted_policies of {ADMIN_DIR / 'config.toml'} names it",
-            hints=["banger plugin list"],
-        )
-    for offer in offered:
-        name = offer.declaration.name
-        facts = SshFacts(
-            vm_name=request.name or "",
-            vm_id="",
-            labels=request.labels,
-            settings=settings.plugin(name),
-        )
-        layers.append(
-            PolicyLayer(
-                origin=f"{name} ({offer.plugin.distribution})",
-                authority=Authority.ADMIN if name in trusted else Authority.PLUGIN,
-                patch=offer.implementation(facts),
-                precedence=offer.declaration.precedence,
-            )
-        )
-    patch = patch_of(settings.ssh.model_extra or {}, USER)
-    return fold([*layers, PolicyLayer(origin=USER, authority=Authority.USER, patch=patch)])
 
 
 def ssh_target(record: VmRecord, paths: Paths, settings: Settings) -> SshTarget:
