@@ -1,7 +1,8 @@
 """A plugin of fakes: all that a VM needs, without a network, a VMM or root.
 
 ``CONFIG`` is a ``config.toml`` that chooses them. The "VM" is a small process that greets like an
-SSH server (and does nothing else), says on its console that it is ready, and ends when asked.
+SSH server (and hangs up when it is answered), says on its console that it is ready, and ends when
+asked.
 """
 
 from __future__ import annotations
