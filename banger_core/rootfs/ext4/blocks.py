@@ -73,7 +73,7 @@ class BlockSpace:
 
     When the disk is full, blocks that were freed are used again; when there are none either, it
     goes on with blocks beyond the end, which are counted and never written: so the caller learns
-    how much is missing (``missing`` blocks) from one pass over its input.
+    how many it takes (``needed``) from one pass over its input.
     """
 
     def __init__(self, disk: int, superblock: Superblock, bitmaps: Bitmaps) -> None:
@@ -84,7 +84,7 @@ class BlockSpace:
         self._freed: list[Run] = []
         self._buffer = bytearray()
         self._position = 0
-        self._beyond = 0
+        self._taken = self._beyond = 0
 
     def allocate(self, wanted: int, whole: int = 0) -> Run:
         """Return a run of at most ``wanted`` free blocks, at least one.
@@ -106,13 +106,21 @@ class BlockSpace:
         self._freed.extend(runs)
 
     @property
-    def missing(self) -> int:
-        """Blocks that were needed at some moment and do not exist."""
-        return self._beyond - (self._left if self._next >= self._end else 0)
+    def fits(self) -> bool:
+        """Whether all blocks that were handed out exist."""
+        return not self._beyond
+
+    @property
+    def needed(self) -> int:
+        """How many blocks it took, at the moment when most were in use."""
+        return self._taken + self._beyond - self._left
 
     def _next_run(self) -> Run:
-        if run := next(self._runs, None) or (self._freed and self._freed.pop()):
+        if run := next(self._runs, None):
+            self._taken += run[1]
             return run
+        if self._freed:
+            return self._freed.pop()
         start = self._end + self._beyond
         if start > _LAST_BLOCK:
             raise HostileInput("the image is larger than any ext4 file system can be")

@@ -22,9 +22,8 @@ def size_for(image: Path, size: int, problem: DoesNotFit) -> tuple[int, int]:
     itself is asked, for journal and tables grow in steps with the size. More inodes than usual
     are given rather than more space, when inodes are all that is missing.
     """
-    blocks = _free_blocks(image, size, 0) + problem.missing_blocks
     # Where runs of free blocks end differs with the size, and with it how extents are split
-    blocks += blocks // 256 + 64
+    blocks = problem.blocks + problem.blocks // 256 + 64
     while True:
         inodes = problem.inodes + problem.inodes // 8
         if inodes <= size // _INODE_RATIO:

@@ -28,11 +28,11 @@ _MAX_SUBDIRECTORIES = 64_998
 
 
 class DoesNotFit(Exception):
-    """The file system is too small: how many blocks are missing, and how many inodes it takes."""
+    """The file system is too small: how many blocks and inodes it takes."""
 
-    def __init__(self, missing_blocks: int, inodes: int) -> None:
-        super().__init__(f"{missing_blocks} blocks missing, {inodes} inodes needed")
-        self.missing_blocks, self.inodes = missing_blocks, inodes
+    def __init__(self, blocks: int, inodes: int) -> None:
+        super().__init__(f"{blocks} blocks and {inodes} inodes are needed")
+        self.blocks, self.inodes = blocks, inodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class Ext4Writer:
             inode = self._pack(node)
             if fits:
                 self._table.put(node.number, inode)
-        if self._space.missing or not fits:
-            raise DoesNotFit(self._space.missing, last)
+        if not (fits and self._space.fits):
+            raise DoesNotFit(self._space.needed, last)
         self._table.flush()
         self._space.erase_freed()
         self._account(nodes, last, stale)
