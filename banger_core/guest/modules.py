@@ -81,7 +81,9 @@ def dependencies(module: bytes) -> Iterator[str]:
     for item in _section(module, b".modinfo").split(b"\0"):
         key, _, value = item.partition(b"=")
         if key == b"depends":
-            yield from (canonical(name) for name in value.decode().split(",") if name)
+            yield from (
+                canonical(name) for name in value.decode("utf-8", "replace").split(",") if name
+            )
 
 
 def _section(elf: bytes, wanted: bytes) -> bytes:
@@ -97,7 +99,7 @@ def _section(elf: bytes, wanted: bytes) -> bytes:
             start = names + name
             if elf[start : elf.index(b"\0", start)] == wanted:
                 return elf[offset : offset + length]
-    except (struct.error, IndexError, ValueError) as problem:
+    except (struct.error, IndexError, OverflowError, ValueError) as problem:
         raise IntegrityError("damaged kernel module", cause=str(problem)) from problem
     raise IntegrityError("not a kernel module", cause=f"no section {wanted.decode()}")
 

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from banger_qemu.driver import QemuDriver
-from banger_qemu.machine import QemuMachine
 
 from banger_core.engine.process import spawn
 from banger_core.engine.run import run
@@ -38,6 +36,8 @@ from banger_core.model import (
     VmDirs,
     VmPlan,
 )
+from banger_qemu.driver import QemuDriver
+from banger_qemu.machine import QemuMachine
 
 PARTS = Path(os.environ.get("BANGER_TEST_PARTS", "/tmp/guest-parts"))
 READY = b"@@ banger ready"
@@ -309,7 +309,7 @@ Check = Callable[[], Awaitable[bool]]
 async def settle(check: Check, seconds: float = DEADLINE) -> None:
     """Wait until ``check`` holds."""
     async with asyncio.timeout(seconds):
-        while not await check():
+        while not await check():  # noqa: ASYNC110 - what is waited for happens in a guest
             await asyncio.sleep(0.1)
 
 
