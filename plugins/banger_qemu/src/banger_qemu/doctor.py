@@ -34,7 +34,7 @@ class QemuCheck:
         except BangerError as problem:
             hint = problem.hints[0] if problem.hints else ""
             return _finding("fail", problem.summary, "VMs are run by QEMU", hint)
-        found = re.search(r"version (\d+)\.(\d+)(\.\d+)?", output)
+        found = re.search(r"(\d+)\.(\d+)(\.\d+)?", output)
         if found is None:
             return _finding("warn", f"{binary} does not tell its version", "VMs are run by QEMU")
         if (int(found[1]), int(found[2])) < _OLDEST:

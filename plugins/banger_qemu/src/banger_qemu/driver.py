@@ -21,7 +21,7 @@ from banger_core.api import (
 )
 from banger_qemu.command import command_line
 from banger_qemu.machine import QemuMachine
-from banger_qemu.machines import find_binary
+from banger_qemu.machines import find_binary, without_name
 from banger_qemu.probe import decide
 from banger_qemu.qmp import Qmp
 from banger_qemu.tsc import host_tsc_khz
@@ -118,7 +118,7 @@ def last_words(log: Path) -> str:
     except OSError:
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].partition(": ")[2] or lines[-1] if lines else ""
+    return without_name(lines[-1]) if lines else ""
 
 
 def explain_end(words: str) -> BangerError:

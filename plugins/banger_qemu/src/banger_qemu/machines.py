@@ -70,3 +70,9 @@ def find_binary(name: str, cx: Context) -> str:
             hints=["sudo apt-get install qemu-system-x86"],
         )
     return found
+
+
+def without_name(line: str) -> str:
+    """Return a line that QEMU wrote without the program's name, with which it begins."""
+    name, _, rest = line.partition(": ")
+    return rest if rest and name.rpartition("/")[2].startswith("qemu") else line

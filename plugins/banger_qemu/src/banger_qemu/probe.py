@@ -19,7 +19,7 @@ from typing import Literal
 
 from banger_core.api import BangerError, Context, write_atomic
 from banger_qemu.command import base, kernel_command_line
-from banger_qemu.machines import architecture, find_binary, host_architecture
+from banger_qemu.machines import architecture, find_binary, host_architecture, without_name
 
 KVM = Path("/dev/kvm")
 MARK = b"@@ banger probe"
@@ -118,7 +118,7 @@ async def _boot(command: tuple[str, ...], cx: Context) -> str:
     except BangerError as problem:
         if time.monotonic() - begun >= deadline:
             return f"a guest did not boot under KVM in {deadline:g} s"
-        return f"QEMU cannot use KVM: {problem.cause or problem.summary}"
+        return f"QEMU cannot use KVM: {without_name(problem.cause) or problem.summary}"
     return "" if MARK in output else "a guest ended under KVM before it was up"
 
 

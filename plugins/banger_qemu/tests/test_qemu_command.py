@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from banger_core.api import LaunchSpec, UsageProblem, VmDirs
+from banger_core.jsonable import from_json, to_json
+from banger_qemu.driver import QemuDriver
+
+GOLDEN_TCG = """\
+qemu-system-x86_64
+-nodefaults -no-user-config -display none -no-reboot
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-machine microvm,pic=off,pit=off,rtc=on -accel tcg,thread=multi,tb-size=64
+-cpu max
+-m 512M -smp 2
+-name guest=web
+-kernel /k/vmlinux -initrd /k/initrd.cpio
+-append console=ttyS0+panic=-1+quiet+cryptomgr.notests+noreplace-smp+tsc_early_khz=2400000
+-chardev socket,id=console,path=/r/console.sock,server=on,wait=off
+-serial chardev:console
+-chardev socket,id=qmp,path=/r/qmp.sock,server=on,wait=off
+-mon chardev=qmp,mode=control
+-blockdev {"node-name":"root","driver":"qcow2","file":{"driver":"file","filename":"/s/root.qcow2",\
+"discard":"unmap"},"discard":"unmap"}
+-device virtio-blk-device,drive=root,serial=banger-root
+-blockdev {"node-name":"seed","driver":"raw","file":{"driver":"file","filename":"/s/seed.img"},\
+"read-only":true}
+-device virtio-blk-device,drive=seed,serial=banger-seed
+-netdev user,id=net,ipv6=off,net=10.0.2.0/24,dhcpstart=10.0.2.15,host=10.0.2.2,dns=10.0.2.3,\
+hostfwd=tcp:127.1.2.3:1022-10.0.2.15:1022,hostfwd=udp:127.1.2.3:5353-10.0.2.15:53
+-device virtio-net-device,netdev=net,mac=52:54:00:aa:bb:cc
+-device virtio-rng-device
+-device pvpanic -action panic=exit-failure"""
+
+DIRS = VmDirs(
+    state=Path("/s"),
+    runtime=Path("/r"),
+    kernel=Path("/k/vmlinux"),
+    initrd=Path("/k/initrd.cpio"),
+    root_disk=Path("/s/root.qcow2"),
+    seed=Path("/s/seed.img"),
+)
+
+
+@pytest.fixture
+def driver():
+    return QemuDriver(tsc_khz=2400000)
+
+
+def option(argv, name):
+    return [argv[i + 1] for i, word in enumerate(argv) if word == name]
+
+
+def test_golden_under_emulation(driver, make_plan):
+    spec = driver.launch(make_plan(), DIRS, "tcg")
+    golden = [
+        word.replace("+", " ") for line in GOLDEN_TCG.splitlines() for word in line.split(" ")
+    ]
+    assert list(spec.argv) == golden
+    assert spec.sockets == {"qmp": Path("/r/qmp.sock"), "console": Path("/r/console.sock")}
+
+
+def test_under_kvm_only_what_must_differ_differs(driver, make_plan):
+    tcg = driver.launch(make_plan(), DIRS, "tcg").argv
+    kvm = driver.launch(make_plan(), DIRS, "kvm").argv
+    assert [(old, new) for old, new in zip(tcg, kvm, strict=True) if old != new] == [
+        ("tcg,thread=multi,tb-size=64", "kvm"),
+        ("max", "host"),
+        (option(tcg, "-append")[0], "console=ttyS0 panic=-1 quiet"),
+    ]
+
+
+def test_the_same_input_gives_the_same_answer(driver, make_plan):
+    first = driver.launch(make_plan(), DIRS, "tcg")
+    assert first == driver.launch(make_plan(), DIRS, "tcg")
+    assert from_json(LaunchSpec, to_json(first)) == first
+
+
+def test_no_way_out_means_restricted(driver, make_plan):
+    argv = driver.launch(make_plan(net={"outbound": False}), DIRS, "tcg").argv
+    assert "restrict=on" in option(argv, "-netdev")[0].split(",")
+
+
+def test_no_network_means_no_card(driver, make_plan):
+    net = {"kind": "none", "forwards": (), "guest_address": ""}
+    argv = driver.launch(make_plan(net=net), DIRS, "tcg").argv
+    assert not option(argv, "-netdev")
+    assert not [device for device in option(argv, "-device") if "net" in device]
+
+
+def test_raw_disks(driver, make_plan):
+    argv = driver.launch(make_plan(disk_format="raw"), DIRS, "tcg").argv
+    assert json.loads(option(argv, "-blockdev")[0])["driver"] == "raw"
+
+
+def test_names_cannot_add_options(driver, make_plan):
+    """A comma in a path stays in the path."""
+    odd = Path('/o,wait=on/"x"')
+    dirs = VmDirs(state=odd, runtime=odd, kernel=odd, initrd=odd, root_disk=odd, seed=odd)
+    argv = driver.launch(make_plan(), dirs, "tcg").argv
+    assert option(argv, "-chardev")[0].count(",,wait=on/") == 1
+    assert json.loads(option(argv, "-blockdev")[0])["file"]["filename"] == str(odd)
+
+
+def test_other_processors_have_their_own_parts(driver, make_plan):
+    argv = driver.launch(make_plan(architecture="arm64"), DIRS, "tcg").argv
+    assert argv[0] == "qemu-system-aarch64"
+    assert "console=ttyAMA0" in option(argv, "-append")[0]
+    with pytest.raises(UsageProblem, match="riscv64"):
+        driver.launch(make_plan(architecture="riscv64"), DIRS, "tcg")
+
+
+def test_unknown_kinds_of_network_are_refused(driver, make_plan):
+    with pytest.raises(UsageProblem, match="tap"):
+        driver.launch(make_plan(net={"kind": "tap"}), DIRS, "tcg")
