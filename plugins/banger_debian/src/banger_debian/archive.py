@@ -122,7 +122,6 @@ class Archive:
     async def _release(self, repository: Repository) -> Release:
         place = secure_dir(self._cx.cache_dir / "releases") / _file_name(repository)
         kept = _load(place)
-        fresh = _Kept(b"", {})
         try:
             fetched = await self._fetcher.document(
                 f"{repository.url}/InRelease", _RELEASE_MAX, kept.validators if kept else {}
@@ -132,15 +131,14 @@ class Archive:
                 raise
             self._cx.log.warning("%s: no answer, using what was verified before", repository.url)
             fetched = None
-        if fetched is not None:
-            fresh = _Kept(*fetched)
+        fresh = None if fetched is None else _Kept(*fetched)
         return await self._newer(repository, kept, fresh, place)
 
     async def _newer(
-        self, repository: Repository, kept: _Kept | None, fresh: _Kept, place: Path
+        self, repository: Repository, kept: _Kept | None, fresh: _Kept | None, place: Path
     ) -> Release:
         """Verify what came; a mirror that lags behind does not take us back in time."""
-        release = await self._verified(repository, fresh) if fresh.document else None
+        release = None if fresh is None else await self._verified(repository, fresh)
         if kept is not None:
             try:
                 old = await self._verified(repository, kept)
@@ -152,7 +150,8 @@ class Archive:
                 if release is None or old.date > release.date:
                     return old
         assert release is not None
-        if kept is None or kept.document != fresh.document:
+        assert fresh is not None
+        if kept != fresh:
             _save(place, fresh)
         return release
 

@@ -13,7 +13,7 @@ import httpx
 from banger_core.api import HostileInput, Ingest, IntegrityError, Unreachable, blob_path
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -24,7 +24,6 @@ PAUSES = (0.5, 2.0)
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _REDIRECTS = 5
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
-_CHUNK = 1 << 18
 
 # Two operations that want one file fetch it once
 _locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
@@ -106,7 +105,8 @@ class Fetcher:
                 return None
             _check_status(url, answer)
             document = bytearray()
-            async for chunk in _chunks(answer):
+            # What is transferred is what is signed: no transfer encoding is undone
+            async for chunk in answer.aiter_raw():
                 document += chunk
                 if len(document) > limit:
                     raise HostileInput(
@@ -124,7 +124,7 @@ class Fetcher:
             if resumed and not _continues(answer, have):
                 raise _Passing("it resumed in the wrong place")
             skip = 0 if resumed else have
-            async for chunk in _chunks(answer):
+            async for chunk in answer.aiter_raw():
                 sink.take(chunk[skip:])
                 skip = max(0, skip - len(chunk))
         if sink.taken < size:
@@ -156,12 +156,6 @@ async def _patiently(url: str, attempt: Callable[[], Awaitable[T]]) -> T:
             raise _unreachable(url, str(problem)) from problem
         await asyncio.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
-
-
-async def _chunks(answer: httpx.Response) -> AsyncIterator[bytes]:
-    # What is transferred is what is signed: no transfer encoding is undone
-    async for chunk in answer.aiter_raw(_CHUNK):
-        yield chunk
 
 
 def _check_status(url: str, answer: httpx.Response) -> None:

@@ -49,6 +49,8 @@ class ModuleTree:
             raise HostileInput("a kernel package has a strange file name", cause=repr(name[:200]))
         directory = self._root.joinpath(*parts[:-1])
         if directory not in self._directories:
+            if any(parent.is_file() for parent in (directory, *directory.parents)):
+                raise HostileInput("a kernel package has a file where a directory is", cause=name)
             self._directories.add(secure_dir(directory))
         return directory / parts[-1]
 
