@@ -46,7 +46,7 @@ class Bitmaps:
     def mark(self, runs: list[Run], *, used: bool) -> None:
         """Mark blocks in the maps and the groups' counts."""
         per_group = self._superblock.blocks_per_group
-        for start, length in runs:
+        for start, length in _joined(runs):
             at, left = start, length
             while left:
                 group, offset = divmod(at, per_group)
@@ -173,9 +173,22 @@ class BlockSpace:
     def erase_freed(self) -> None:
         """Make holes of the blocks that stayed free: deleted content is not left in the image."""
         self.flush()
-        for start, length in sorted(self._freed):
+        for start, length in _joined(self._freed):
             if start < self._end:
                 _erase(self._disk, start * BLOCK, length * BLOCK)
+
+
+def _joined(runs: list[Run]) -> Iterator[Run]:
+    """Yield ``runs`` in order, those side by side as one."""
+    first = end = 0
+    for start, length in sorted(runs):
+        if start != end:
+            if end:
+                yield first, end - first
+            first = start
+        end = start + length
+    if end:
+        yield first, end - first
 
 
 def set_bits(bits: bytearray, start: int, amount: int, *, on: bool) -> None:

@@ -62,8 +62,10 @@ def seal(image: Path) -> None:
     Raises BangerError when it is not: then it must not be used.
     """
     run_tool(["tune2fs", "-O", "metadata_csum", str(image)])
-    # Preening mends nothing that would be a mistake of ours, it stops there
-    run_tool(["e2fsck", "-f", "-p", "-D", str(image)], fine=(0, 1))
+    said = run_tool(["e2fsck", "-f", "-p", "-D", str(image)], fine=(0, 1)).strip()
+    if "\n" in said:
+        # Besides its summary it tells what it mended, which would be a mistake of ours
+        raise BangerError("the root file system came out damaged", cause=said.partition("\n")[0])
     check(image)
 
 

@@ -99,12 +99,12 @@ def test_raw_clones_are_equal_sparse_and_private(base, tmp_path, monkeypatch, wa
     assert built.image.read_bytes()[:4096] != b"x" * 4096
 
 
-@pytest.mark.parametrize("format", ["raw", "qcow2"])
+@pytest.mark.parametrize("kind", ["raw", "qcow2"])
 @pytest.mark.parametrize("size", [0, 63 * MIB, 64 * MIB + 1])
-def test_clones_are_never_smaller_than_their_base(base, tmp_path, format, size):
+def test_clones_are_never_smaller_than_their_base(base, tmp_path, kind, size):
     built, _ = base
     with pytest.raises(UsageProblem):
-        clone_disk(built.image, tmp_path / "clone", format=format, size=size)
+        clone_disk(built.image, tmp_path / "clone", format=kind, size=size)
     assert not (tmp_path / "clone").exists()
 
 
