@@ -17,20 +17,18 @@ def spawn(
     argv: Sequence[str],
     *,
     files: tuple[int, int, int] | None = None,
-    keep: Iterable[int] = (),
     ignored: Iterable[int] = (),
     session: bool = False,
 ) -> int:
     """Start ``argv`` and return its pid once the program really runs.
 
-    ``files`` become its stdin, stdout and stderr (None: ours); the descriptors ``keep`` stay
-    open under their numbers; the signals ``ignored`` are ignored, none is blocked; ``session``
-    gives it a session of its own. Raises HostNotReady when it cannot be executed.
+    ``files`` become its stdin, stdout and stderr (None: ours); the signals
+    ``ignored`` are ignored, none is blocked; ``session`` gives it a session of its own. Raises HostNotReady when it cannot be executed.
     """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _child(argv, files, keep, ignored, session, writer)
+        _child(argv, files, ignored, session, writer)
     os.close(writer)
     problem = os.read(reader, 16)
     os.close(reader)
@@ -52,7 +50,6 @@ def become(argv: Sequence[str]) -> NoReturn:
 def _child(
     argv: Sequence[str],
     files: tuple[int, int, int] | None,
-    keep: Iterable[int],
     ignored: Iterable[int],
     session: bool,
     writer: int,
@@ -62,8 +59,6 @@ def _child(
             os.setsid()
         for standard, file in enumerate(files or ()):
             os.dup2(file, standard)
-        for file in keep:
-            os.set_inheritable(file, True)
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
         _like_a_shell()

@@ -74,7 +74,7 @@ class Session:
         terminal = _Terminal() if self._pty else None
         try:
             ignored = () if self._pty or not self._command else ASKING
-            pid = spawn(self._command_line(log), keep=(log,), ignored=ignored)
+            pid = spawn(self._command_line(log), ignored=ignored)
             ended = self._wait(pid, watched)
             if ended < 0 and terminal:
                 terminal.restore()
@@ -87,7 +87,9 @@ class Session:
 
     def _command_line(self, log: int) -> list[str]:
         force = "-tt" if not os.isatty(0) else "-t"
-        first = [self._ssh, "-vv", "-E", f"/proc/self/fd/{log}", force if self._pty else "-T"]
+        # By way of this process: ssh closes what it inherits
+        path = f"/proc/{os.getpid()}/fd/{log}"
+        first = [self._ssh, "-vv", "-E", path, force if self._pty else "-T"]
         return [*first, *self._options, *self._remote_command()]
 
     def _remote_command(self) -> list[str]:

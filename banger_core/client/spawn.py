@@ -21,6 +21,9 @@ from banger_core.errors import DaemonUnavailable
 PATIENCE = 30.0
 """How long a daemon may take to answer after its start, or to leave when asked (seconds)."""
 
+DAEMON = (sys.executable, "-m", "banger_core.daemon")
+"""The daemon's command line: the same Python and the same installation as this one."""
+
 _PAUSE = 0.02
 _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -126,8 +129,7 @@ def _launch(log: Path) -> int:
     written = os.open(log, _LOG_FLAGS, 0o600)
     before = os.umask(0o077)
     try:
-        argv = [sys.executable, "-m", "banger_core.daemon"]
-        return spawn(argv, files=(nothing, written, written), session=True)
+        return spawn(DAEMON, files=(nothing, written, written), session=True)
     finally:
         os.umask(before)
         os.close(nothing)
@@ -174,7 +176,7 @@ def _died(log: Path, offset: int) -> DaemonUnavailable:
     return DaemonUnavailable(
         "the daemon did not start",
         cause=_last_line(log, offset),
-        hints=["banger daemon logs", f"{sys.executable} -m banger_core.daemon"],
+        hints=["banger daemon logs", " ".join(DAEMON)],
     )
 
 

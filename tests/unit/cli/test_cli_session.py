@@ -1,0 +1,112 @@
+"""``ssh``, ``vm ssh`` and ``vm exec``: a program in the guest as if it ran here."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+
+@pytest.mark.parametrize("words", [("ssh", "web"), ("vm", "ssh", "web")])
+def test_ssh_becomes_ssh_without_the_daemon(cli, ssh, noted, words):
+    done = cli(*words, "--", "echo", "$((1 + 1))")
+    assert (done.returncode, done.stdout) == (0, "$((1 + 1))\n")
+    assert ssh.calls[0]["args"] == ["-F", "none", "host", "echo", "$((1 + 1))"]
+    assert not list(noted.parents[2].glob("daemon*"))
+
+
+def test_ssh_options_reach_ssh(cli, ssh, noted):
+    cli("ssh", "web", "-L", "8080:localhost:80", "true")
+    assert ssh.calls[0]["remote"][:2] == ["-L", "8080:localhost:80"]
+
+
+def test_ssh_without_note_asks_the_daemon(cli, ssh, daemon, note):
+    daemon.answers["GET /v1/vms/0123/ssh"] = lambda _: note
+    assert cli("ssh", "0123", "echo", "hi").stdout == "hi\n"
+
+
+def test_exec_keeps_arguments_input_output_and_status(cli, ssh, noted):
+    words = ["a b", "it's", '$x "q" \\', "", "*", "-n", "é\n"]
+    done = cli("vm", "exec", "web", "--", "printf", "[%s]", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "".join(f"[{word}]" for word in words)
+    assert cli("vm", "exec", "web", "--", "cat", stdin=b"hi\0there").stdout == "hi\0there"
+    done = cli("vm", "exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+
+
+def test_exec_asks_for_a_terminal_only_when_told(cli, ssh, noted):
+    cli("vm", "exec", "web", "--", "true")
+    cli("vm", "exec", "-t", "web", "--", "true")
+    assert "-T" in ssh.calls[0]["args"]
+    assert "-tt" in ssh.calls[1]["args"]
+
+
+def test_a_guests_own_255_is_its_own(cli, ssh, noted):
+    done = cli("vm", "exec", "web", "--", "sh", "-c", "exit 255")
+    assert (done.returncode, done.stderr) == (255, "")
+
+
+def test_a_lost_connection_is_told_apart(cli, ssh, noted):
+    ssh.behave("refuse")
+    done = cli("vm", "exec", "web", "--", "true")
+    assert done.returncode == 255
+    assert done.stderr.splitlines()[:2] == [
+        "error: the connection to web was lost",
+        "cause: ssh: connect to host host port 1: Connection refused",
+    ]
+
+
+def test_without_ssh_there_is_one_clear_error(cli, noted, tmp_path):
+    done = cli("vm", "exec", "web", "--", "true", PATH=str(tmp_path))
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: cannot run ssh\ncause: No such file")
+    assert cli("ssh", "web", PATH=str(tmp_path)).returncode == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_signals_go_to_the_program_in_the_guest(cli, ssh, noted, number):
+    name = number.name.removeprefix("SIG")
+    script = f"trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.05; done"
+    process = cli.start("vm", "exec", "web", "--", "sh", "-c", script)
+    assert process.stdout.readline() == b"ready\n"
+    ssh.wait_for_program()
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (9, f"got {name}\n".encode())
+    assert ssh.calls[0]["ignored"] == ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]
+    assert ssh.calls[-1]["remote"][0].startswith("banger-signal ")
+
+
+def test_a_signal_before_the_program_began_is_delivered_later(cli, ssh, noted, until):
+    ssh.behave("slow")
+    process = cli.start("vm", "exec", "web", "--", "sleep", "30")
+    until(lambda: ssh.calls)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert sum(call["remote"][0].startswith("banger-signal") for call in ssh.calls) > 1
+
+
+def test_a_second_ctrl_c_gives_up(cli, ssh, noted, until):
+    process = cli.start("vm", "exec", "web", "--", "sh", "-c", "trap '' INT; sleep 3")
+    ssh.wait_for_program()
+    process.send_signal(signal.SIGINT)
+    until(lambda: len(ssh.calls) > 1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("name", ["../web", "Web", "-web", "a" * 64, ""])
+def test_a_note_is_read_only_for_a_name(here, daemon, noted, name):
+    status, _, err = here("ssh", name)
+    assert status == 2
+    assert err.startswith("error: ")
+
+
+def test_a_note_that_others_can_write_is_not_trusted(here, daemon, noted):
+    noted.chmod(0o666)
+    status, _, err = here("ssh", "web")
+    assert status == 2
+    assert "no route named" in err
