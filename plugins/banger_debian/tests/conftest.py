@@ -55,6 +55,11 @@ def keys():
         shutil.rmtree(home)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_):
+        """Clients that hang up are part of the tests."""
+
+
 class Mirror:
     """Serves ``files`` by path; ``faults[path]`` are taken one by one, before it works.
 
@@ -64,7 +69,7 @@ class Mirror:
     def __init__(self, keys, root):
         self._keys, self._root = keys, root
         self.files, self.faults, self.requests = {}, {}, []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"

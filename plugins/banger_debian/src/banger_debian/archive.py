@@ -89,11 +89,7 @@ class Archive:
                 found[one.name].append(one)
         for name, versions in found.items():
             if not versions:
-                raise NotFound(
-                    "package",
-                    name,
-                    hints=[f"Debian {self._codename} main has none of that name"],
-                )
+                raise self._no_package(name)
         return found
 
     async def newest(self, names: Iterable[str]) -> dict[str, Package]:
@@ -118,6 +114,11 @@ class Archive:
             return await self._fetcher.file(package.url, package.digest, package.size, name, report)
 
         return await together([one_of_them(package) for package in packages])
+
+    def _no_package(self, name: str) -> NotFound:
+        problem = NotFound("package", name, hints=[f"apt-cache search {name}"])
+        problem.cause = f"Debian {self._codename} main has none of that name"
+        return problem
 
     async def _release(self, repository: Repository) -> Release:
         place = secure_dir(self._cx.cache_dir / "releases") / _file_name(repository)

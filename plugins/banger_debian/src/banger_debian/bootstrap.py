@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import secrets
+import shutil
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ _SHOW_INDEXES = 'sha256sum "$1"/var/lib/apt/lists/*_Packages'
 
 # A mount and process namespace of its own: when it is killed, mounts and processes are gone too
 _ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
+_NEEDED = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux"}
 _AS_USER = ("--user", "--map-root-user", "--map-auto")
 
 
@@ -84,6 +86,13 @@ async def bootstrap(
     Raises HostNotReady, Unreachable, NoSpace, and IntegrityError when signatures are wrong or the
     archive is no longer the one of the recipe. Whatever is raised, only ``target`` may be left.
     """
+    for program, package in _NEEDED.items():
+        if not shutil.which(program):
+            raise HostNotReady(
+                f"{program} is not installed",
+                cause="images of Debian are made with it",
+                hints=[f"sudo apt-get install {package}"],
+            )
     async with _workplace(cx.cache_dir) as (place, lock):
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         watch = _Watch(recipe, cx)
@@ -211,15 +220,15 @@ def _not_verified(line: str) -> BangerError:
 
 
 def _no_namespaces(line: str) -> BangerError:
-    return HostNotReady(
-        "this user cannot make a Debian image",
-        cause=line,
-        hints=[
+    if os.geteuid() == 0:
+        hints = ["this root may not make namespaces: try as a plain user, or outside a container"]
+    else:
+        hints = [
             "sudo apt-get install uidmap",
             "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
             "sudo sysctl user.max_user_namespaces=15000",
-        ],
-    )
+        ]
+    return HostNotReady("this user cannot make a Debian image", cause=line, hints=hints)
 
 
 _FAILURES = {
