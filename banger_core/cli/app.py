@@ -65,13 +65,21 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status. Failures come out as exceptions."""
     root = command()
     if COMPLETION_VARIABLE in os.environ:
-        root.main(list(arguments), prog_name=PROGRAM)
+        _complete(root)
     try:
         with root.make_context(PROGRAM, list(arguments)) as context:
             status = root.invoke(context)
     except typer.Exit as end:
         return end.exit_code
     return status if isinstance(status, int) else 0
+
+
+def _complete(root: TyperGroup) -> None:
+    """Answer a shell that the completion script has made ask, and leave."""
+    from typer._completion_classes import completion_init
+
+    completion_init()
+    root.main([], prog_name=PROGRAM)
 
 
 def _show_version(_context: Any, _param: Any, wanted: bool) -> None:

@@ -42,8 +42,10 @@ def test_a_command_passes_through_and_the_machine_is_kept(cli, ssh, ready):
         "booting web",
         "web is ready after 1.9 s",
         "err",
-        ("web is kept · back to it: banger vm start web && banger ssh web"
-        " · away with it: banger vm delete web"),
+        (
+            "web is kept · back to it: banger vm start web && banger ssh web"
+            " · away with it: banger vm delete web"
+        ),
     ]
     assert verbs(ready) == [CREATE, STOP]
     assert ready.asked[-1].body == {"force": False, "wait": False}
