@@ -87,18 +87,18 @@ API_VERSION = 1
 """A plugin module states ``BANGER_API = 1``: the API it was written for."""
 
 _LAZY = {
-    "secure_dir": ("banger_core.config.paths", "secure_dir"),
-    "sync_directory": ("banger_core.store.content", "sync_directory"),
-    "room_in": ("banger_core.store.content", "room_in"),
     "blob_path": ("banger_core.store.content", "blob_path"),
-    "Ingest": ("banger_core.store.content", "Ingest"),
     "extract_vmlinux": ("banger_core.kernel.vmlinux", "extract_vmlinux"),
     "hookimpl": ("banger_core.hookspecs", "hookimpl"),
     "identify_process": ("banger_core.engine.process", "identify"),
+    "Ingest": ("banger_core.store.content", "Ingest"),
     "process_alive": ("banger_core.engine.process", "alive"),
     "process_status": ("banger_core.engine.process", "exit_status"),
     "read_tar": ("banger_core.rootfs.tar", "read_tar"),
+    "room_in": ("banger_core.store.content", "room_in"),
+    "secure_dir": ("banger_core.config.paths", "secure_dir"),
     "signal_process": ("banger_core.engine.process", "signal"),
+    "sync_directory": ("banger_core.store.content", "sync_directory"),
     "wait_process": ("banger_core.engine.process", "wait_gone"),
     "write_atomic": ("banger_core.store.content", "write_atomic"),
 }
