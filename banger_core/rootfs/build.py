@@ -33,6 +33,8 @@ _REPORT_ENTRIES = 512
 Layers = Callable[[], AbstractContextManager[Iterable[Layer]]]
 """Opens the layers, lowest first; called again when the file system has to be larger."""
 
+Content = Iterable[bytes | memoryview | int]
+
 Progress = Callable[[str, int, int], None]
 """What is being done, how much is done, how much there is (0: unknown), in bytes."""
 
@@ -130,14 +132,14 @@ def _fill(image: Path, layers: Layers, progress: Progress) -> Written:
             for layer in opened:
                 tree.begin_layer()
                 for entry in layer.entries():
-                    _apply(entry, tree, writer)
-                    report.entry(entry.size)
+                    _apply(entry, tree, writer, report)
+                    report.entry()
         return writer.finish(tree.root)
     finally:
         os.close(disk)
 
 
-def _apply(entry: Entry, tree: Tree, writer: Ext4Writer) -> None:
+def _apply(entry: Entry, tree: Tree, writer: Ext4Writer, report: _Report) -> None:
     if entry.xattrs:
         try:
             pack_xattrs(entry.xattrs)
@@ -145,8 +147,8 @@ def _apply(entry: Entry, tree: Tree, writer: Ext4Writer) -> None:
             problem.cause = f"{shown(entry.path)}: {problem.cause}"
             raise
     node = tree.apply(entry)
-    if node is not None and entry.data is not None:
-        writer.write_file(node, entry.data)
+    if node is not None:
+        writer.write_file(node, report.watch(entry.data or ()))
 
 
 class _Report:
@@ -154,12 +156,22 @@ class _Report:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._bytes = self._entries = 0
-        self._next = 0
+        self._bytes = self._entries = self._next = 0
 
-    def entry(self, size: int) -> None:
-        self._bytes += size
+    def watch(self, data: Content) -> Content:
+        """Pass ``data`` on, counting it."""
+        for piece in data:
+            self._bytes += piece if isinstance(piece, int) else len(piece)
+            if self._bytes >= self._next:
+                self._tell()
+            yield piece
+
+    def entry(self) -> None:
+        """Count one more entry."""
         self._entries += 1
-        if self._bytes >= self._next or self._entries % _REPORT_ENTRIES == 0:
-            self._next = self._bytes + _REPORT_BYTES
-            self._progress("writing the root file system", self._bytes, 0)
+        if self._entries % _REPORT_ENTRIES == 0:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._next = self._bytes + _REPORT_BYTES
+        self._progress("writing the root file system", self._bytes, 0)

@@ -54,13 +54,11 @@ def _first_module(*names: str) -> ModuleType | None:
     return None
 
 
-class _Gzip:
-    """zlib, or ISA-L's much faster work-alike where it is installed."""
+class _Engine:
+    """A decompressor of the kind that the standard library has."""
 
-    def __init__(self) -> None:
-        fast = _first_module("isal.isal_zlib")
-        self._errors = (zlib.error, fast.error) if fast else (zlib.error,)
-        self._engine: Any = (fast or zlib).decompressobj(31)
+    def __init__(self, engine: Any, *errors: type[Exception]) -> None:
+        self._engine, self._errors = engine, errors
 
     @property
     def ended(self) -> bool:
@@ -70,39 +68,34 @@ class _Gzip:
     def rest(self) -> bytes:
         return bytes(self._engine.unused_data)
 
+    def _decompress(self, data: bytes) -> bytes:
+        try:
+            return bytes(self._engine.decompress(data, PIECE))
+        except self._errors as problem:
+            raise _damaged(problem) from problem
+
+
+class _Gzip(_Engine):
+    """zlib, or ISA-L's much faster work-alike where it is installed."""
+
+    def __init__(self) -> None:
+        fast = _first_module("isal.isal_zlib") or zlib
+        super().__init__(fast.decompressobj(31), zlib.error, fast.error)
+
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
-            try:
-                piece = self._engine.decompress(data, PIECE)
-            except self._errors as problem:
-                raise _damaged(problem) from problem
-            if piece:
+            if piece := self._decompress(data):
                 yield piece
             data = self._engine.unconsumed_tail
 
 
-class _Bounded:
+class _Bounded(_Engine):
     """What follows the interface of ``bz2`` and ``lzma``: it asks for input when it needs some."""
-
-    def __init__(self, engine: Any, error: type[Exception]) -> None:
-        self._engine, self._error = engine, error
-
-    @property
-    def ended(self) -> bool:
-        return bool(self._engine.eof)
-
-    @property
-    def rest(self) -> bytes:
-        return bytes(self._engine.unused_data)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         more = True
         while more:
-            try:
-                piece = self._engine.decompress(data, PIECE)
-            except (self._error, EOFError) as problem:
-                raise _damaged(problem) from problem
-            if piece:
+            if piece := self._decompress(data):
                 yield piece
             data = b""
             more = not self._engine.eof and not self._engine.needs_input

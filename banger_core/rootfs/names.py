@@ -10,6 +10,8 @@ MAX_NAME = 255
 MAX_DEPTH = 512
 MAX_TARGET = 4095
 MAX_FILE = (1 << 44) - 4096
+"""Largest file in bytes, which is also ext4's limit with blocks of 4 KiB."""
+
 NOBODY_AT_ALL = 2**32 - 1
 """The id that chown(2) takes for "leave it": no file can have it."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from banger_core.errors import HostileInput, IntegrityError
 from banger_core.model import Entry, EntryKind
 from banger_core.rootfs import sparse
+from banger_core.rootfs.names import MAX_FILE
 from banger_core.rootfs.pax import XATTR, Records, parse_decimal, parse_records, parse_time
 from banger_core.rootfs.reader import ByteReader, Readable, chunks_of, truncated
 from banger_core.rootfs.tarheader import (
@@ -26,9 +27,6 @@ from banger_core.rootfs.whiteouts import as_whiteout
 
 MAX_EXTENSION = 1 << 20
 """Longest extended header in bytes: far above what names and attributes of a file can need."""
-
-MAX_FILE = (1 << 44) - 4096
-"""Largest file in bytes, which is also ext4's limit with blocks of 4 KiB."""
 
 _KINDS = {
     b"0": EntryKind.FILE,

@@ -166,6 +166,7 @@ def test_progress_is_told_and_can_stop_everything(build, file_entry, tmp_path):
     build(filler(20, file_entry), name="whole", progress=lambda *told: seen.append(told))
     assert seen[0][0] == "writing the root file system"
     assert seen[-1][0] == "checking the file system"
+    assert len(seen) > 4
     for stop_at in range(1, len(seen) + 1):
         steps = itertools.count(1)
 
@@ -189,6 +190,12 @@ def test_a_layer_that_fails_leaves_nothing_and_keeps_its_error(
     with pytest.raises(type(problem)) as caught:
         build(layer)
     assert caught.value is problem
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_its_content_is_refused(build, tmp_path):
+    with pytest.raises(IntegrityError):
+        build(lambda: iter([Entry(b"f", K.FILE, size=10)]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -309,7 +316,7 @@ def entry_of(path, kind, fields):
 
 
 @settings(
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[
         HealthCheck.too_slow,
