@@ -53,8 +53,15 @@ def build_initrd(files: GuestFiles, kernel: KernelFiles, out: Path) -> None:
     for directory in ("proc", "sys", "dev", "newroot", "seed", "run/exec", "tmp"):
         archive.directory(directory)
     archive.directory("root", 0o700)
+    archive.directory("root/.ssh", 0o700)
     archive.device("dev/console", 5, 1)
     archive.device("dev/null", 1, 3, 0o666)
+    # What the kernel's own /dev lacks
+    for directory in ("pts", "shm"):
+        archive.directory(f"devices/{directory}")
+    archive.symlink("devices/fd", "/proc/self/fd")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        archive.symlink(f"devices/{name}", f"fd/{number}")
     _add_programs(archive, files)
     _add_scripts(archive)
     _add_accounts(archive)

@@ -58,10 +58,10 @@ def write_seed(out: Path, config: SeedConfig) -> None:
 def _files(config: SeedConfig) -> dict[str, bytes]:
     keys = "".join(f"{_line(key)}\n" for key in config.authorized_keys)
     return {
-        "config": _assignments(config).encode(),
-        "host_key": config.host_key,
-        "authorized_keys": keys.encode(),
-        "image-env": _image_environment(config.config).encode("utf-8", "surrogateescape"),
+        "seed/config": _assignments(config).encode(),
+        "seed/host_key": config.host_key,
+        "root/.ssh/authorized_keys": keys.encode(),
+        "export/image-env": _image_environment(config.config).encode("utf-8", "surrogateescape"),
     }
 
 

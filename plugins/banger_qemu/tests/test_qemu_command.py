@@ -18,7 +18,7 @@ qemu-system-x86_64
 -m 512M -smp 2
 -name guest=web
 -kernel /k/vmlinux -initrd /k/initrd.cpio
--append console=ttyS0+panic=-1+quiet+cryptomgr.notests+noreplace-smp+tsc_early_khz=2400000
+-append console=ttyS0+panic=-1+quiet+pci=off+cryptomgr.notests+noreplace-smp+tsc_early_khz=2400000
 -chardev socket,id=console,path=/r/console.sock,server=on,wait=off
 -serial chardev:console
 -chardev socket,id=qmp,path=/r/qmp.sock,server=on,wait=off
@@ -69,7 +69,7 @@ def test_under_kvm_only_what_must_differ_differs(driver, make_plan):
     assert [(old, new) for old, new in zip(tcg, kvm, strict=True) if old != new] == [
         ("tcg,thread=multi,tb-size=64", "kvm"),
         ("max", "host"),
-        (option(tcg, "-append")[0], "console=ttyS0 panic=-1 quiet"),
+        (option(tcg, "-append")[0], "console=ttyS0 panic=-1 quiet pci=off"),
     ]
 
 

@@ -49,9 +49,9 @@ def test_seed_is_private_and_whole_sectors(tmp_path):
 def test_files_hold_what_was_given(tmp_path):
     write_seed(tmp_path / "seed.img", config())
     files = read(tmp_path / "seed.img")
-    assert files["host_key"] == b"\0key"
-    assert files["authorized_keys"] == b"ssh-ed25519 AAAA me\nssh-ed25519 BBBB you\n"
-    assert source(files["config"], 'echo "$seed_hostname $seed_address $seed_epoch"') == (
+    assert files["seed/host_key"] == b"\0key"
+    assert files["root/.ssh/authorized_keys"] == b"ssh-ed25519 AAAA me\nssh-ed25519 BBBB you\n"
+    assert source(files["seed/config"], 'echo "$seed_hostname $seed_address $seed_epoch"') == (
         "vm1 10.0.2.15/24 1700000000\n"
     )
 
@@ -60,7 +60,7 @@ def test_every_seed_brings_other_randomness(tmp_path):
     seen = set()
     for _ in range(3):
         write_seed(tmp_path / "seed.img", config())
-        seen.add(source(read(tmp_path / "seed.img")["config"], "echo $seed_random"))
+        seen.add(source(read(tmp_path / "seed.img")["seed/config"], "echo $seed_random"))
     assert len(seen) == 3
 
 
@@ -70,13 +70,13 @@ def test_every_seed_brings_other_randomness(tmp_path):
 def test_hostile_values_stay_values(tmp_path, value):
     image = ImageConfig(env=(f"NAME={value}", f"{value}=x", "EMPTY=", "bare"), working_dir=value)
     write_seed(tmp_path / "seed.img", config(config=image))
-    script = read(tmp_path / "seed.img")["image-env"]
+    script = read(tmp_path / "seed.img")["export/image-env"]
     assert source(script, 'printf "%s" "$NAME/$workdir/$EMPTY$bare"') == f"{value}/{value}/"
 
 
 def test_hostname_is_quoted(tmp_path):
     write_seed(tmp_path / "seed.img", config(hostname="$(id)"))
-    script = read(tmp_path / "seed.img")["config"]
+    script = read(tmp_path / "seed.img")["seed/config"]
     assert shlex.quote("$(id)").encode() in script
     assert source(script, 'echo "$seed_hostname"') == "$(id)\n"
 
@@ -94,4 +94,4 @@ def test_archive_begins_at_once(tmp_path):
     with tarfile.open(
         fileobj=io.BytesIO((tmp_path / "seed.img").read_bytes()), mode="r:"
     ) as archive:
-        assert archive.getnames() == ["config", "host_key", "authorized_keys", "image-env"]
+        assert archive.getnames()[:2] == ["seed/config", "seed/host_key"]

@@ -55,7 +55,7 @@ def base(parts: Architecture, accel: str, *, memory: int, vcpu: int) -> tuple[st
 
 def kernel_command_line(parts: Architecture, accel: str, tsc_khz: int | None) -> str:
     """Return the guest kernel's parameters. No secrets: every process of the guest reads them."""
-    words = [f"console={parts.console}", "panic=-1", "quiet"]
+    words = [f"console={parts.console}", "panic=-1", "quiet", *parts.kernel_words]
     if accel == "tcg":
         # Self-tests and code patching take long under emulation and are of no use there
         words += ["cryptomgr.notests", "noreplace-smp"]

@@ -12,7 +12,8 @@ from banger_core.api import Context, HostNotReady, UsageProblem
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """``bus`` ends the names of virtio devices; ``console`` is the kernel's name of the serial
-    port; ``panic_device`` tells QEMU of a guest's panic (empty: there is none).
+    port; ``panic_device`` tells QEMU of a guest's panic (empty: there is none); ``kernel_words``
+    are what the guest's kernel must be told about the machine.
     """
 
     binary: str
@@ -20,6 +21,7 @@ class Architecture:
     bus: str
     console: str
     panic_device: str = ""
+    kernel_words: tuple[str, ...] = ()
 
 
 ARCHITECTURES = {
@@ -30,6 +32,7 @@ ARCHITECTURES = {
         bus="device",
         console="ttyS0",
         panic_device="pvpanic",
+        kernel_words=("pci=off",),
     ),
     "arm64": Architecture(
         binary="qemu-system-aarch64",

@@ -1,0 +1,162 @@
+"""Time to the first command of a prepared image, beside a hand-written QEMU script.
+
+    python bench/first_command.py [IMAGE_DIR] [--runs N]
+
+Without IMAGE_DIR, the newest image of banger's own state is taken, and ``banger vm run`` is
+measured beside the script. IMAGE_DIR holds ``vmlinux``, ``rootfs.ext4`` and either an
+``initrd-*.cpio`` of this guest runtime (as the images in banger's state do), or ``modules/``,
+``programs/`` and ``libs/`` to make one of. Both sides boot the same kernel, initramfs and root
+file system under emulation, wait for the guest's own word that it listens, and run ``echo`` over
+SSH; the clock runs from the start of the script, or of ``banger vm run``, to the first byte of
+output. Medians; the sides take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from banger_core.config.paths import Paths
+from banger_core.engine.run import run
+from banger_core.guest.hostkey import make_host_key
+from banger_core.guest.initrd import build_initrd
+from banger_core.guest.seed import SeedConfig, write_seed
+from banger_core.model import GuestFiles, KernelFiles
+from banger_qemu.tsc import host_tsc_khz
+
+SCRIPT = Path(__file__).with_name("first_command.sh")
+LIMIT = 120.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What both sides boot."""
+
+    kernel: Path
+    initrd: Path
+    disk: Path
+
+
+def newest_image() -> Path:
+    """Return the directory of the image that was pulled last."""
+    kept = Paths.from_environment().images.glob("*/rootfs.ext4")
+    try:
+        return max(kept, key=lambda path: path.stat().st_mtime).parent
+    except ValueError:
+        raise SystemExit("there is no image yet: banger image pull debian://bookworm") from None
+
+
+def find_parts(directory: Path, work: Path) -> Parts:
+    """Take the parts of an image directory; make the initramfs where there is none."""
+    initrd = next(directory.glob("initrd-*.cpio"), None)
+    if initrd is None:
+        initrd = work / "initrd.cpio"
+        libraries = {path.name: path for path in (directory / "libs").iterdir()}
+        files = GuestFiles(
+            programs={path.name: path for path in (directory / "programs").iterdir()},
+            libraries=libraries,
+            loader=next(name for name in libraries if name.startswith("ld-")),
+        )
+        kernel = KernelFiles(vmlinux=directory / "vmlinux", modules=directory / "modules")
+        build_initrd(files, kernel, initrd)
+    return Parts(directory / "vmlinux", initrd, directory / "rootfs.ext4")
+
+
+def seconds_to_output(argv: Sequence[str | Path], env: Mapping[str, str]) -> float:
+    """Start a program; return the seconds until its first byte of stdout. It ends by itself."""
+    begun = time.monotonic()
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env) as child:
+        assert child.stdout
+        first = child.stdout.read(1)
+        elapsed = time.monotonic() - begun
+        child.stdout.read()
+        status = child.wait(LIMIT)
+    if not first or status:
+        raise SystemExit(f"{argv[0]} failed with status {status}")
+    return elapsed
+
+
+def by_hand(parts: Parts, work: Path) -> float:
+    """One run of the script; keys, seed and disk are made before the clock starts."""
+    key, disk, seed = work / "id", work / "disk", work / "seed"
+    if not key.exists():
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    subprocess.run(["cp", "--sparse=always", parts.disk, disk], check=True)
+    private, public = asyncio.run(make_host_key(run))
+    (work / "known_hosts").write_text(f"vm {public}\n")
+    config = SeedConfig(
+        hostname="vm",
+        host_key=private,
+        authorized_keys=(key.with_suffix(".pub").read_text(),),
+        epoch=time.time(),
+        address="10.0.2.15/24",
+        gateway="10.0.2.2",
+        nameserver="10.0.2.3",
+    )
+    write_seed(seed, config)
+    env = {
+        **os.environ,
+        "KERNEL": str(parts.kernel),
+        "INITRD": str(parts.initrd),
+        "DISK": str(disk),
+        "SEED": str(seed),
+        "KEY": str(key),
+        "KNOWN_HOSTS": str(work / "known_hosts"),
+        "PORT": str(_free_port()),
+        "TSC_KHZ": str(host_tsc_khz()),
+    }
+    return seconds_to_output(["sh", SCRIPT, "echo first"], env)
+
+
+def by_banger() -> float:
+    """One run of the product, with an image that is already here."""
+    argv = ["vm", "run", "--rm", "--accel", "tcg", "--vcpu", "1", "--memory", "512M"]
+    return seconds_to_output(
+        [sys.executable, "-m", "banger_core", *argv, "--", "echo", "first"], os.environ
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE_DIR")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    directory = options.image or newest_image()
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        work = Path(place)
+        parts = find_parts(directory, work)
+        hand, banger = [], []
+        for _ in range(options.runs):
+            hand.append(by_hand(parts, work))
+            if options.image is None:
+                banger.append(by_banger())
+    report("by hand", hand)
+    if banger:
+        report("banger vm run", banger)
+        print(f"ratio          {statistics.median(banger) / statistics.median(hand):.2f}")
+
+
+def report(name: str, times: list[float]) -> None:
+    spread = f"{min(times):.2f} … {max(times):.2f}"
+    print(f"{name:14} {statistics.median(times):.2f} s  ({spread}, {len(times)} runs)")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    main()
