@@ -40,13 +40,17 @@ def read_note(name: str) -> list[str] | None:
     if not is_label(name):
         return None
     try:
-        handle = os.open(note_path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Not blocking: a FIFO must not hold us up before it is found to be none of ours
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        handle = os.open(note_path(name), flags)
     except OSError:
         return None
-    with open(handle, "rb") as file:  # noqa: PTH123  (a descriptor, not a path)
+    try:
         facts = os.fstat(handle)
         ours = facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
-        text = file.read(NOTE_MAX) if ours and stat.S_ISREG(facts.st_mode) else b""
+        text = os.read(handle, NOTE_MAX) if ours and stat.S_ISREG(facts.st_mode) else b""
+    finally:
+        os.close(handle)
     return _argv(text)
 
 

@@ -1,0 +1,161 @@
+"""Starting and replacing the daemon. The daemon here is a small one, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from banger_core import __version__
+from banger_core.client import spawn
+from banger_core.config.paths import Paths
+from banger_core.errors import DaemonUnavailable
+from banger_core.testing.fake_daemon import FakeDaemon
+
+SMALL_DAEMON = """
+import fcntl, os, sys, threading
+from banger_core import __version__
+from banger_core.config.paths import Paths
+from banger_core.testing.fake_daemon import FakeDaemon
+
+paths = Paths.from_environment()
+lock = open(paths.daemon_lock, "w")
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit(0)
+leave = threading.Event()
+paths.socket.unlink(missing_ok=True)
+with FakeDaemon(paths.socket, version=os.environ.get("SMALL_VERSION", __version__)) as fake:
+    fake.answers["POST /v1/stop"] = lambda _: leave.set() or {}
+    with open(paths.state / "born", "a") as file:
+        file.write(f"{os.getpid()} {os.getsid(0)} {os.umask(0):o}\\n")
+    leave.wait(60)
+"""
+
+
+@pytest.fixture
+def paths(tmp_path_factory, monkeypatch):
+    place = tmp_path_factory.mktemp("s")
+    for name in ("state", "cache", "config", "runtime"):
+        monkeypatch.setenv(f"BANGER_{name.upper()}_DIR", str(place / name))
+    program = place / "small.py"
+    program.write_text(SMALL_DAEMON)
+    monkeypatch.setattr(spawn, "DAEMON", (sys.executable, str(program)))
+    paths = Paths.from_environment()
+    yield paths
+    if found := spawn.running(paths):
+        found[0].call("POST", "/v1/stop")
+    deadline = time.monotonic() + 20
+    while not spawn._is_free(paths.daemon_lock):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def born(paths):
+    return (paths.state / "born").read_text().splitlines()
+
+
+def test_a_daemon_is_started_apart_and_private(paths):
+    told = []
+    assert spawn.connect(paths, told.append).status()["version"] == __version__
+    pid, session, umask = born(paths)[0].split()
+    assert (session, umask) == (pid, "77")
+    assert told == []
+    assert paths.daemon_log.stat().st_mode & 0o777 == 0o600
+    spawn.connect(paths, told.append)
+    assert len(born(paths)) == 1
+
+
+def test_many_at_once_end_up_at_one_daemon(paths):
+    code = (
+        "from banger_core.client import spawn; from banger_core.config.paths import Paths\n"
+        f"spawn.DAEMON = {spawn.DAEMON!r}\n"
+        "print(spawn.connect(Paths.from_environment(), print).status()['pid'])"
+    )
+    crowd = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    answers = {each.communicate(timeout=60)[0] for each in crowd}
+    assert len(answers) == 1
+    assert answers == {f"{born(paths)[0].split()[0]}\n"}
+
+
+def test_a_stale_socket_is_no_obstacle(paths):
+    with FakeDaemon(paths.socket):
+        pass
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(paths.socket))
+    spawn.connect(paths, print)
+    assert len(born(paths)) == 1
+
+
+def test_a_daemon_that_dies_is_told_with_its_last_line(paths, monkeypatch):
+    dying = "import sys; print('old noise'); sys.exit('the disk is on fire\\n')"
+    monkeypatch.setattr(spawn, "DAEMON", (sys.executable, "-c", dying))
+    with pytest.raises(DaemonUnavailable) as told:
+        spawn.connect(paths, print)
+    assert told.value.summary == "the daemon did not start"
+    assert told.value.cause == "the disk is on fire"
+
+
+def test_a_daemon_that_keeps_silent_is_given_up(paths, monkeypatch):
+    monkeypatch.setattr(spawn, "PATIENCE", 0.3)
+    monkeypatch.setattr(spawn, "DAEMON", ("sleep", "2"))
+    with pytest.raises(DaemonUnavailable, match="does not answer"):
+        spawn.connect(paths, print)
+
+
+def test_the_loser_of_a_race_waits_for_the_one_who_leaves(paths):
+    """An old daemon that is about to end still holds the lock: whoever starts must try again."""
+    spawn.secure_dir(paths.state)
+    import fcntl
+
+    lock = os.open(paths.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    threading.Timer(0.7, lambda: os.close(lock)).start()
+    assert spawn.connect(paths, print).status()["version"] == __version__
+
+
+@pytest.mark.parametrize("older", ["0.0.9", "", f"{__version__}.dev1"])
+def test_an_older_daemon_is_replaced_and_it_is_said(paths, monkeypatch, older):
+    monkeypatch.setenv("SMALL_VERSION", older)
+    spawn.start(paths)
+    monkeypatch.delenv("SMALL_VERSION")
+    told = []
+    assert spawn.connect(paths, told.append).status()["version"] == __version__
+    assert len(born(paths)) == 2
+    assert len(told) == 1
+    assert "virtual machines go on running" in told[0]
+
+
+def test_a_newer_daemon_is_left_alone(paths, monkeypatch):
+    monkeypatch.setenv("SMALL_VERSION", "999.0")
+    spawn.start(paths)
+    with pytest.raises(DaemonUnavailable, match="is older than the running daemon"):
+        spawn.connect(paths, print)
+    assert len(born(paths)) == 1
+    assert spawn.running(paths) is not None
+
+
+def test_a_daemon_that_does_not_leave_is_told(paths, monkeypatch):
+    client = spawn.connect(paths, print)
+    monkeypatch.setattr(spawn, "PATIENCE", 0.2)
+    monkeypatch.setattr(client, "call", lambda *_: {})
+    with pytest.raises(DaemonUnavailable, match="does not stop"):
+        spawn.stop(client, paths)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [("0.9", "0.10"), ("1.0.dev1", "1.0"), ("1.0rc1", "1.0"), ("", "0.1"), ("1.0", "1.0.1")],
+)
+def test_versions_are_ordered(older, newer):
+    assert spawn._rank(older) < spawn._rank(newer)
