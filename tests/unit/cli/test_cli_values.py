@@ -1,0 +1,50 @@
+"""Values that people type."""
+
+from __future__ import annotations
+
+import pytest
+
+from banger_core.cli import values
+from banger_core.errors import UsageProblem
+
+
+def test_good_ones():
+    assert values.vm_name("web-1") == "web-1"
+    assert values.size("--memory", "512M") == 512 << 20
+    assert values.size("--memory", "1.5GiB") == 3 << 29
+    assert values.size("--memory", str(1 << 30)) == 1 << 30
+    assert values.labels(["a=b", "c.d/e-f=", "g==h"]) == {"a": "b", "c.d/e-f": "", "g": "=h"}
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("Web_1", "web-1"), ("a.b", "a-b"), ("-x-", "x"), ("x" * 70, "x" * 63), ("Ünïcode", "n-code")],
+)
+def test_a_bad_name_comes_with_a_good_one(name, near):
+    with pytest.raises(UsageProblem) as told:
+        values.vm_name(name)
+    assert told.value.hints == (f"--name {near}",)
+
+
+def test_a_hopeless_name_comes_with_none():
+    with pytest.raises(UsageProblem) as told:
+        values.vm_name("...")
+    assert told.value.hints == ()
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1G", "0", "1X", "1e9G", "½G", "1 2G", "0x10M", "nan"])
+def test_bad_sizes_name_their_option(text):
+    with pytest.raises(UsageProblem, match="--memory"):
+        values.size("--memory", text)
+
+
+@pytest.mark.parametrize("pair", ["a", "=b", "-a=b", "a b=c", "", "\n=x", "é=x"])
+def test_bad_labels(pair):
+    with pytest.raises(UsageProblem, match="KEY=VALUE"):
+        values.labels([pair])
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_bad_counts(count):
+    with pytest.raises(UsageProblem):
+        values.cpus(count)
