@@ -48,7 +48,7 @@ except SystemExit:
 
 COMMANDS = [
     (("--version",), 25, 60),
-    (("ssh", "web"), 25, 60),
+    (("ssh", "web"), 25, 65),
     (("--help",), 80, 180),
     (("vm", "list"), 80, 180),
     (("vm", "list", "--json"), 80, 180),
