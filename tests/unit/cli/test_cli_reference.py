@@ -1,0 +1,57 @@
+"""The reference is made from the tree of commands, and the tree keeps to the house."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import typer
+
+from banger_core.cli.app import MEMBERS, command
+from banger_core.cli.group import Group, Noun
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_page_is_up_to_date(home):
+    subprocess.run([sys.executable, ROOT / "scripts" / "generate_cli.py", "--check"], check=True)
+
+
+def test_a_stale_page_is_found(home, tmp_path):
+    (tmp_path / "scripts").mkdir()
+    script = tmp_path / "scripts" / "generate_cli.py"
+    script.write_bytes((ROOT / "scripts" / "generate_cli.py").read_bytes())
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"out of date" in done.stderr
+
+
+def leaves(made, context):
+    for name in made.list_commands(context):
+        below = made.get_command(context, name)
+        inner = typer.Context(below, info_name=name, parent=context)
+        if isinstance(below, Group):
+            yield from leaves(below, inner)
+        else:
+            yield inner.command_path, below
+
+
+def test_every_list_and_show_speaks_json():
+    root = command()
+    found = dict(leaves(root, typer.Context(root, info_name="banger")))
+    assert len(found) > 25
+    for path, made in found.items():
+        if path.split()[-1] in ("list", "show", "status", "ps", "doctor", "version"):
+            assert any("--json" in param.opts for param in made.params), path
+        assert made.help, path
+
+
+def test_the_table_says_what_the_nouns_say():
+    for name, member in MEMBERS.items():
+        module, _, attribute = member.target.partition(":")
+        target = getattr(__import__(module, fromlist=[attribute]), attribute)
+        if isinstance(target, Noun):
+            assert (target.name, target.summary) == (name, member.summary)
+        else:
+            assert target.__doc__.partition("\n")[0].rstrip(".")
