@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +29,7 @@ from banger_core.client.lease import own_process
 from banger_core.errors import UsageProblem
 from banger_core.jsonable import to_json
 from banger_core.model import Accel, VmRequest
+from banger_core.sizes import format_size
 from banger_core.ui.console import say, tell
 from banger_core.ui.human import plain
 from banger_core.ui.jsonout import show_json
@@ -160,14 +162,15 @@ def _make(request: VmRequest, *, start: bool, dry_run: bool, quiet: bool, as_jso
 
 
 def _show_plan(plan: dict[str, Any]) -> None:
-    show_details({name: plain(value) for name, value in _flat(plan)})
+    settings = {name: setting["value"] for name, setting in plan.get("ssh", {}).items()}
+    show_details(dict(_flat({**plan, "ssh": settings})))
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    pairs: list[tuple[str, Any]] = []
+def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, item in value.items():
-        if isinstance(item, dict) and item and name not in ("data", "ssh"):
-            pairs += _flat(item, f"{prefix}{name}.")
+        if isinstance(item, dict) and item and name != "data":
+            yield from _flat(item, f"{prefix}{name}.")
+        elif name in ("memory", "disk_size", "size") and item:
+            yield prefix + name, format_size(item)
         elif name != "data":
-            pairs.append((prefix + name, item))
-    return pairs
+            yield prefix + name, plain(item)

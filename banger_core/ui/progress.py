@@ -44,27 +44,29 @@ def _notices(event: Event) -> None:
 
 
 class _Lines:
-    """One line per step, and one when something with progress begins."""
+    """One line per step, and one when something with progress begins. Work that goes on side by
+    side reports in turns: what was said once is not said again.
+    """
 
     def __init__(self) -> None:
-        self._last = ""
+        self._said: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         data = event.get("data", {})
         what = str(data.get("what", ""))
-        if event["kind"] in ("step", "progress") and what and what != self._last:
-            self._last = what
+        if event["kind"] in ("step", "progress") and what and what not in self._said:
+            self._said.add(what)
             total = data.get("total") or 0
             tell(f"{what} ({format_size(total)})" if total > 1 << 20 else what)
         _notices(event)
 
 
 class _Moving:
-    """A spinner with what is being done now, and a bar for what has a known end."""
+    """A spinner with the last step, and below it a bar for everything that has a known end."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -75,18 +77,25 @@ class _Moving:
 
     def __call__(self, event: Event) -> None:
         data = event.get("data", {})
+        what = printable(str(data.get("what", "")))
         if event["kind"] == "notice":
             self._started().console.print(printable(str(data.get("text", ""))), markup=False)
-        elif event["kind"] in ("step", "progress"):
-            what, total = printable(str(data.get("what", ""))), data.get("total") or None
-            bar = self._started()
-            assert self._task is not None
-            bar.update(self._task, description=what, completed=data.get("done", 0), total=total)
+        elif event["kind"] == "step":
+            self._started().update(self._task("", what), description=what)
+        elif event["kind"] == "progress":
+            done, total = data.get("done", 0), data.get("total") or None
+            self._started().update(self._task(what, what), completed=done, total=total)
+            if total and done >= total:
+                self._started().remove_task(self._tasks.pop(what))
+
+    def _task(self, key: str, what: str) -> TaskID:
+        if key not in self._tasks:
+            self._tasks[key] = self._started().add_task(what, total=None)
+        return self._tasks[key]
 
     def _started(self) -> Progress:
         if self._progress is None:
             self._progress = _bar()
-            self._task = self._progress.add_task("", total=None)
             self._progress.start()
         return self._progress
 

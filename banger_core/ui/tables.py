@@ -12,7 +12,7 @@ _GAP = 2
 COLOURS = {
     "running": "green",
     "pass": "green",
-    "active": "green",
+    "ok": "green",
     "starting": "yellow",
     "stopping": "yellow",
     "creating": "yellow",

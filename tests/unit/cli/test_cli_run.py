@@ -101,11 +101,16 @@ def test_create_does_not_start(here, ready):
 
 
 def test_dry_run_shows_the_plan(here, daemon):
-    plan = {"name": "web", "image": {"ref": "debian://bookworm", "data": {}}, "vcpu": 2}
+    plan = {
+        "name": "web",
+        "image": {"ref": "debian://bookworm", "data": {}},
+        "vcpu": 2,
+        "memory": 256 << 20,
+    }
     daemon.answers[CREATE] = lambda _: operation(result={"plan": plan})
     assert here("vm", "run", "--dry-run")[:2] == (
         0,
-        "name       web\nimage.ref  debian://bookworm\nvcpu       2\n",
+        "name       web\nimage.ref  debian://bookworm\nvcpu       2\nmemory     256 MiB\nssh        -\n",
     )
     assert json.loads(here("vm", "run", "--dry-run", "--json")[1]) == plan
     assert daemon.asked[-1].body["dry_run"] is True
