@@ -110,7 +110,8 @@ class Journey:
 
     def _delete(self) -> None:
         try:
-            Operation(link(), "DELETE", url("vms", self._vm, force=True)).follow(_nothing)
+            with progress(quiet=True) as show:
+                Operation(link(), "DELETE", url("vms", self._vm, force=True)).follow(show)
         except NotFound:
             return
 
@@ -134,7 +135,3 @@ class Journey:
             tell("tidying up; Ctrl-C again leaves that to the daemon")
 
         return react
-
-
-def _nothing(_: dict[str, Any]) -> None:
-    return

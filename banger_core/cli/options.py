@@ -17,7 +17,7 @@ def _names_of(kind: str) -> Any:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 VmRef = Annotated[
     str,
     typer.Argument(

@@ -22,8 +22,9 @@ def spawn(
 ) -> int:
     """Start ``argv`` and return its pid once the program really runs.
 
-    ``files`` become its stdin, stdout and stderr (None: ours); the signals
-    ``ignored`` are ignored, none is blocked; ``session`` gives it a session of its own. Raises HostNotReady when it cannot be executed.
+    ``files`` become its stdin, stdout and stderr (None: ours); the signals ``ignored`` are
+    ignored, none is blocked; ``session`` gives it a session of its own. Raises HostNotReady when
+    it cannot be executed.
     """
     reader, writer = os.pipe()
     pid = os.fork()

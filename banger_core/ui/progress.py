@@ -27,15 +27,19 @@ class Painter(Protocol):
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Painter]:
     """Give something that shows events: moving on a terminal, one line per step elsewhere,
-    nothing but notices when ``quiet``.
+    nothing when ``quiet``.
     """
     if quiet:
-        yield _notices
+        yield _nothing
     elif is_terminal(sys.stderr):
         with _Moving() as moving:
             yield moving
     else:
         yield _Lines()
+
+
+def _nothing(_: Event) -> None:
+    return
 
 
 def _notices(event: Event) -> None:

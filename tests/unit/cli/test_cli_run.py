@@ -110,7 +110,10 @@ def test_dry_run_shows_the_plan(here, daemon):
     daemon.answers[CREATE] = lambda _: operation(result={"plan": plan})
     assert here("vm", "run", "--dry-run")[:2] == (
         0,
-        "name       web\nimage.ref  debian://bookworm\nvcpu       2\nmemory     256 MiB\nssh        -\n",
+        (
+            "name       web\nimage.ref  debian://bookworm\nvcpu       2\n"
+            "memory     256 MiB\nssh        -\n"
+        ),
     )
     assert json.loads(here("vm", "run", "--dry-run", "--json")[1]) == plan
     assert daemon.asked[-1].body["dry_run"] is True
