@@ -103,7 +103,7 @@ class Session:
             child, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
             if child and not os.WIFSTOPPED(status):
                 return os.waitstatus_to_exitcode(status)
-            if child:
+            if child and _stays_stopped(pid):
                 # The user suspended ssh with ~^Z: the shell waits for this process, not for ssh
                 os.kill(os.getpid(), signal.SIGSTOP)
                 os.kill(pid, signal.SIGCONT)
@@ -199,6 +199,18 @@ def quote(word: str) -> str:
     if word and safe.isascii() and safe.isalnum():
         return word
     return "'" + word.replace("'", "'\\''") + "'"
+
+
+def _stays_stopped(pid: int) -> bool:
+    """Say whether ``pid`` has stopped for itself. After Ctrl-Z and ``fg`` both of us are continued,
+    one a moment before the other: to stop once more for that would undo the ``fg``.
+    """
+    time.sleep(0.05)
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123  (see above: only os)
+            return file.read().rpartition(b")")[2].split()[0] == b"T"
+    except OSError:
+        return False
 
 
 def _wants_pty(command: bool) -> bool:

@@ -252,3 +252,17 @@ def test_a_killed_session_gives_the_terminal_back(terminal):
     os.kill(int(pids[0]), signal.SIGTERM)
     child.expect(" icanon")
     child.expect(" echo ")
+
+
+def test_ssh_can_be_suspended_by_its_escape(terminal):
+    child = terminal("bash", "--norc", "-i")
+    child.sendline("PS1='$ '")
+    child.sendline(" ".join([*EXEC, "sh", "-c", "'echo u''p; read x; read y; echo go''t $y'"]))
+    child.expect("up")
+    child.sendline("")
+    child.send("~\x1a")
+    child.expect("Stopped")
+    child.sendline("fg")
+    child.expect("vm exec web")
+    child.sendline("back")
+    child.expect("got back")
