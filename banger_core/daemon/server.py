@@ -45,4 +45,3 @@ class Daemon:
         """Finish what is being answered and end."""
         if self._server is not None:
             self._server.should_exit = True
-

@@ -110,7 +110,9 @@ def shared_cache() -> Path:
 
 
 def make_banger(home: Path, cache: Path) -> Banger:
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("BANGER_", "SSH_"))}
+    env = {
+        key: value for key, value in os.environ.items() if not key.startswith(("BANGER_", "SSH_"))
+    }
     env.update(
         HOME=str(home / "home"),
         BANGER_STATE_DIR=str(home / "state"),

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
 from banger_core.daemon.listen import bind, unbind
 from banger_core.daemon.peer import allowed
 from banger_core.errors import DaemonUnavailable, HostNotReady

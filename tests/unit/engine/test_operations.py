@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+
 from banger_core.engine.events import EventBus
 from banger_core.engine.operations import Operation, Operations, in_thread, together
 from banger_core.errors import Conflict, Interrupted, NotFound

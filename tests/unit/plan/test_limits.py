@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from banger_core.errors import UsageProblem
 from banger_core.plan.limits import check_disk, check_memory, check_vcpu, host_memory
 

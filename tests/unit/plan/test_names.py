@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from banger_core.errors import UsageProblem
-from banger_core.plan.names import check_name, make_id, make_name
 from hypothesis import given
 from hypothesis import strategies as st
+
+from banger_core.errors import UsageProblem
+from banger_core.plan.names import check_name, make_id, make_name
 
 
 @pytest.mark.parametrize("name", ["a", "web", "web-1", "0", "a" * 63])
