@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -165,6 +164,6 @@ def test_a_bigger_disk_is_there_and_a_too_small_one_is_refused(banger):
 
 
 def test_no_root_is_needed_inside_and_the_socket_is_private(banger):
-    mode = os.stat(banger.runtime / "bangerd.sock").st_mode
+    mode = (banger.runtime / "bangerd.sock").stat().st_mode
     assert mode & 0o777 == 0o600
-    assert os.stat(banger.runtime).st_mode & 0o777 == 0o700
+    assert banger.runtime.stat().st_mode & 0o777 == 0o700

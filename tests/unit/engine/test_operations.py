@@ -149,5 +149,6 @@ def test_a_late_listener_gets_what_it_missed():
         with bus.subscribe(since=first.seq) as events:
             async for event in events:
                 return event.kind
+        return None
 
     assert asyncio.run(main()) == "b"
