@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,9 @@ DELETE_BEGUN = register("delete.after_state", "a VM is marked for deletion, noth
 DELETE_UNDONE = register("delete.after_effects", "nothing of the VM is left but its record")
 
 POWEROFF_COMMAND = "banger-poweroff"
+
+SYNC_GRACE = 5.0
+"""Seconds for the VMM's own way of ending a guest, before its process is killed."""
 
 
 class MachineRoom:
@@ -159,10 +162,14 @@ class MachineRoom:
             return
         try:
             async with asyncio.timeout(grace):
-                await self._engine.run_in_guest(record, POWEROFF_COMMAND, timeout=grace)
+                # The guest may hang up before it has answered: only its end counts
+                with suppress(BangerError):
+                    await self._engine.run_in_guest(record, POWEROFF_COMMAND, timeout=grace)
                 await machine.wait()
-        except (TimeoutError, BangerError):
+        except TimeoutError:
             operation.notice(f"{record.name} did not shut down in {grace:g} s and was forced")
+            with suppress(BangerError):
+                await machine.stop(SYNC_GRACE)
 
     async def delete(self, ref: str, operation: Operation, *, force: bool = False) -> VmRecord:
         """Delete a VM and everything that was made for it. A running one needs ``force``."""
