@@ -7,6 +7,7 @@ says all that ssh needs. Whatever they cannot do (no note, options, help) the co
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -77,6 +78,8 @@ def _command_line(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # What cannot be said in the terminal's encoding is escaped, not fatal
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # A twentieth of the start-up time goes into looking for garbage that is not there yet
+    gc.disable()
     from banger_core.cli.app import run
 
     return run(arguments)

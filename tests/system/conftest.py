@@ -9,11 +9,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from banger_core.store.locks import FileLock
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 240
@@ -126,22 +129,40 @@ def make_banger(home: Path, cache: Path) -> Banger:
     return Banger(home, env)
 
 
-@pytest.fixture(scope="module")
-def banger() -> Iterator[Banger]:
-    """A banger whose default image is ready. At the end nothing of it may be left."""
+@contextmanager
+def fresh_banger() -> Iterator[Banger]:
+    """A banger in directories of its own, which are gone afterwards with all that runs there."""
     # Short, because Unix sockets lie below
     home = Path(tempfile.mkdtemp(prefix="bs-"))
     one = make_banger(home, shared_cache())
     try:
-        one.ok("image", "pull", "debian://bookworm")
+        # One at a time: the first fills the cache, the others find everything in it
+        lock = FileLock(shared_cache() / "tests.lock")
+        lock.acquire(TIMEOUT)
+        with lock:
+            one.ok("image", "pull", "debian://bookworm")
+        yield one
+    finally:
+        one.run("daemon", "stop")
+        for pid in one.processes():
+            os.kill(pid, 9)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def parts() -> Iterator[Banger]:
+    """A banger that only keeps its image, for tests below the command line."""
+    with fresh_banger() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def banger() -> Iterator[Banger]:
+    """A banger whose default image is ready. At the end nothing of it may be left."""
+    with fresh_banger() as one:
         yield one
         for name in one.vm_names():
             one.ok("vm", "delete", "--force", name)
         one.ok("daemon", "stop")
         left = one.leftovers()
         assert not left, f"left behind: {left}"
-    finally:
-        one.run("daemon", "stop")
-        for pid in one.processes():
-            os.kill(pid, 9)
-        shutil.rmtree(home, ignore_errors=True)

@@ -20,8 +20,8 @@ def test_output_status_and_arguments_are_exactly_the_guests(banger):
 
     done = banger.run("vm", "run", "--rm", "-q", "--", "sh", "-c", script, "sh", *odd)
 
-    assert done.stdout.decode() == "".join(f"{word}|" for word in odd)
     assert done.stderr == b"to-stderr\n"
+    assert done.stdout.decode() == "".join(f"{word}|" for word in odd)
     assert done.returncode == 7
     assert banger.vm_names() == []
 

@@ -36,10 +36,10 @@ from banger_core.model import (
     VmDirs,
     VmPlan,
 )
+from banger_debian.guest import DebianGuest
 from banger_qemu.driver import QemuDriver
 from banger_qemu.machine import QemuMachine
 
-PARTS = Path(os.environ.get("BANGER_TEST_PARTS", "/tmp/guest-parts"))
 READY = b"@@ banger ready"
 DEADLINE = 60.0
 
@@ -55,18 +55,19 @@ class BootParts:
 
 
 @pytest.fixture(scope="session")
-def boot_parts() -> BootParts:
-    """Kernel, guest programs and a Debian, from a folder that was prepared by hand."""
-    if not (PARTS / "rootfs.ext4").is_file():
-        pytest.skip(f"no parts to boot in {PARTS}")
+def boot_parts(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> BootParts:
+    """Kernel, guest programs and a Debian, as ``banger image pull`` made and verified them."""
+    (image,) = (parts.state / "images").iterdir()
+    cache = Path(parts.env["BANGER_CACHE_DIR"]) / "debian"
+    cx = DriverContext(tmp_path_factory.mktemp("guest"), cache)
+
+    async def guest() -> GuestFiles:
+        return await DebianGuest().materialise(await DebianGuest().resolve("amd64", cx), cx)
+
     return BootParts(
-        kernel=KernelFiles(vmlinux=PARTS / "vmlinux", modules=PARTS / "modules"),
-        guest=GuestFiles(
-            programs={path.name: path for path in (PARTS / "programs").iterdir()},
-            libraries={path.name: path for path in (PARTS / "libs").iterdir()},
-            loader="ld-linux-x86-64.so.2",
-        ),
-        debian=PARTS / "rootfs.ext4",
+        kernel=KernelFiles.in_directory(image / "kernel"),
+        guest=asyncio.run(guest()),
+        debian=image / "rootfs.ext4",
     )
 
 
