@@ -41,6 +41,12 @@ def format_size(size: int) -> str:
     return _amount(value, "TiB")
 
 
+def size_argument(size: int) -> str:
+    """Return ``size`` bytes, rounded up to whole MiB, as an option takes them: ``8G``, ``301M``."""
+    mebibytes = -(-size >> 20)
+    return f"{mebibytes}M" if mebibytes % 1024 else f"{mebibytes // 1024}G"
+
+
 def _amount(value: float, unit: str) -> str:
     return f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
@@ -49,5 +55,5 @@ def _no_size(text: str) -> UsageProblem:
     return UsageProblem(
         f"{text!r} is not a size",
         cause="a size is a number of bytes, or a number with K, M, G or T",
-        hints=["for example 512M or 8GiB"],
+        hints=["for example 512M or 8G"],
     )

@@ -59,7 +59,12 @@ def _usage(problem: Any) -> UsageProblem | None:
         near = get_close_matches(option, _options(context), n=2)
         hints = [*(f"did you mean {other}?" for other in near), *hints]
     message = str(getattr(problem, "message", "")) if option else problem.format_message()
-    return UsageProblem(_sentence(message), hints=hints)
+    cause = f"the usage is: {' '.join(_usage_line(context))}" if context else ""
+    return UsageProblem(_sentence(message), cause=cause, hints=hints)
+
+
+def _usage_line(context: Any) -> list[str]:
+    return [context.command_path, *context.command.collect_usage_pieces(context)]
 
 
 def _options(context: Any) -> list[str]:

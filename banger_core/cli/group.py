@@ -7,6 +7,7 @@ Making a command out of a function costs typer a few milliseconds, importing its
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
@@ -106,8 +107,18 @@ class Group(TyperGroup):
         if args[0] not in self.members and not ctx.resilient_parsing:
             path = ctx.command_path
             known = self.list_commands(ctx)
-            raise NotFound(f"{path} command", args[0], known, hints=[f"{path} --help"])
+            hints = [*self._elsewhere(path, args[0]), f"{path} --help"]
+            raise NotFound(f"{path} command", args[0], known, hints=hints)
         return super().resolve_command(ctx, args)
+
+    def _elsewhere(self, path: str, name: str) -> list[str]:
+        """Commands of that name one level down: ``banger run`` is ``banger vm run``."""
+        groups = [(noun, self.get_command(None, noun)) for noun in self.list_commands(None)]
+        return [
+            f"{path} {noun} {name}"
+            for noun, group in groups
+            if isinstance(group, Group) and name in group.members
+        ]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands without making them."""
@@ -127,8 +138,9 @@ class DashedCommand(TyperCommand):
         ctx.meta[AFTER_DASHES] = after
         try:
             return super().parse_args(ctx, list(own))
-        except typer.TyperException:
-            if after is None and (line := self._forgot_dashes(ctx, args)):
+        except typer.TyperException as problem:
+            option = getattr(problem, "option_name", "")
+            if after is None and (line := self._forgot_dashes(ctx, args, option)):
                 raise line from None
             raise
 
@@ -136,22 +148,30 @@ class DashedCommand(TyperCommand):
         """The usage line, with the command line."""
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND…]"]
 
-    def _forgot_dashes(self, ctx: Any, args: list[str]) -> UsageProblem | None:
-        free = type(ctx)(self, info_name=ctx.info_name, parent=ctx.parent)
-        free.ignore_unknown_options = free.allow_extra_args = True
-        free.allow_interspersed_args = False
-        free.resilient_parsing = True
-        super().parse_args(free, list(args))
-        if not free.args or free.args[0].startswith("-"):
+    def _forgot_dashes(self, ctx: Any, args: list[str], option: str) -> UsageProblem | None:
+        """The problem when a command line begins among ``args``, ahead of what is no ``option``."""
+        place = self._where_too_many(ctx, args)
+        if place is None or option in args[:place]:
             return None
         import shlex
 
-        before = shlex.join(args[: len(args) - len(free.args)])
         return UsageProblem(
-            f"{free.args[0]!r} is one argument too many",
+            f"{args[place]!r} is one argument too many",
             cause="a command for the machine stands after --",
-            hints=[f"{ctx.command_path} {before} -- {shlex.join(free.args)}"],
+            hints=[shlex.join([*ctx.command_path.split(), *args[:place], "--", *args[place:]])],
         )
+
+    def _where_too_many(self, ctx: Any, args: list[str]) -> int | None:
+        """The first word that, with those before it, is more than this command takes."""
+        for place, word in enumerate(args):
+            free = type(ctx)(self, info_name=ctx.info_name, parent=ctx.parent)
+            free.ignore_unknown_options = free.allow_extra_args = free.resilient_parsing = True
+            # An option of ours may still lack its value
+            with suppress(typer.TyperException):
+                super().parse_args(free, args[: place + 1])
+                if word in [extra for extra in free.args if not extra.startswith("-")]:
+                    return place
+        return None
 
 
 def _split(args: list[str]) -> tuple[list[str], list[str] | None]:

@@ -36,7 +36,7 @@ def pull(
 ) -> None:
     """Fetch an image, check it, and make its root file system."""
     body = {
-        "ref": reference,
+        "ref": values.image_reference(reference),
         "name": name,
         "kernel": kernel,
         "size": values.size("--size", size) if size else None,

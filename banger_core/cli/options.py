@@ -73,7 +73,7 @@ Image = Annotated[
     ),
 ]
 Name = Annotated[
-    str, typer.Option("--name", metavar="NAME", help="Default: made up.", show_default=False)
+    str | None, typer.Option("--name", metavar="NAME", help="Default: made up.", show_default=False)
 ]
 Vcpu = Annotated[
     int | None, typer.Option("--vcpu", metavar="N", help="Virtual CPUs.", show_default=False)

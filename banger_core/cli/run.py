@@ -41,7 +41,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, and make
 def run(
     ctx: typer.Context,
     image: Image = "",
-    name: Name = "",
+    name: Name = None,
     vcpu: Vcpu = None,
     memory: Memory = "",
     disk_size: DiskSize = "",
@@ -73,13 +73,18 @@ def run(
     if detach or dry_run:
         return _make(request, start=True, dry_run=dry_run, quiet=quiet, as_json=as_json)
     from banger_core.cli.journey import Journey
+    from banger_core.client.process import check_program
+    from banger_core.client.session import check_command
 
+    # What the session will need is asked for while there is no machine yet
+    check_command(command or [])
+    check_program("ssh")
     return Journey(request, command or [], pty=tty, quiet=quiet).go()
 
 
 def create(
     image: Image = "",
-    name: Name = "",
+    name: Name = None,
     vcpu: Vcpu = None,
     memory: Memory = "",
     disk_size: DiskSize = "",
@@ -99,7 +104,7 @@ def create(
 
 def _request(
     image: str,
-    name: str,
+    name: str | None,
     vcpu: int | None,
     memory: str,
     disk_size: str,
@@ -113,7 +118,7 @@ def _request(
 ) -> VmRequest:
     return VmRequest(
         image=image,
-        name=values.vm_name(name) if name else None,
+        name=None if name is None else values.vm_name(name),
         vcpu=None if vcpu is None else values.cpus(vcpu),
         memory=values.size("--memory", memory) if memory else None,
         disk_size=values.size("--disk-size", disk_size) if disk_size else None,
@@ -129,20 +134,28 @@ def _request(
 
 def _check(command: list[str] | None, *, remove: bool, detach: bool, as_json: bool) -> None:
     if command == []:
-        raise UsageProblem("there is no command after --", hints=["leave -- away for a shell"])
+        raise UsageProblem(
+            "there is no command after --",
+            cause="a command for the machine stands there",
+            hints=["leave -- away for a shell"],
+        )
     if detach and remove:
         raise UsageProblem(
             "--rm and -d exclude each other",
             cause="with --rm the machine is deleted when this command ends, with -d it stays",
+            hints=["leave one of them away"],
         )
     if detach and command:
         raise UsageProblem(
             "-d and a command exclude each other",
+            cause="with -d nobody waits for what the command says",
             hints=["banger vm run -d --name NAME, then: banger vm exec NAME -- COMMAND"],
         )
     if as_json and not detach:
         raise UsageProblem(
-            "--json needs -d or --dry-run", cause="otherwise stdout belongs to the machine"
+            "--json needs -d or --dry-run",
+            cause="otherwise stdout belongs to the machine",
+            hints=["banger vm run -d --json"],
         )
 
 

@@ -18,7 +18,7 @@ def vm_name(text: str) -> str:
     raise UsageProblem(
         f"{text!r} cannot be the name of a VM",
         cause="a name is a DNS label: 1 to 63 of a-z, 0-9 and '-', no '-' at either end",
-        hints=[f"--name {near}"] if near else [],
+        hints=[f"--name {near or 'web'}"],
     )
 
 
@@ -40,10 +40,25 @@ def size(option: str, text: str) -> int:
         ) from None
 
 
+def image_reference(text: str) -> str:
+    """Return ``text`` when it can name an image. Raises UsageProblem."""
+    if not text.rpartition("://")[2].strip():
+        raise UsageProblem(
+            f"{text!r} names no image",
+            cause="an image is SCHEME://REF, or the name of one that is here",
+            hints=["banger image list", "banger image pull debian://bookworm"],
+        )
+    return text
+
+
 def cpus(count: int) -> int:
     """Return ``count`` when it is a number of CPUs. Raises UsageProblem."""
     if count < 1:
-        raise UsageProblem(f"--vcpu {count}: a machine has at least one CPU", hints=["--vcpu 1"])
+        raise UsageProblem(
+            f"--vcpu {count} is not possible",
+            cause="a machine has at least one CPU",
+            hints=["--vcpu 1"],
+        )
     return count
 
 

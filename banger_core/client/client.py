@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from banger_core import __version__
 from banger_core.client.wire import Response
-from banger_core.errors import BangerError, DaemonUnavailable
+from banger_core.errors import BangerError, DaemonUnavailable, UsageProblem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,8 +33,16 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 def url(*segments: str, **query: object) -> str:
     """Return ``/v1/SEGMENT/…?KEY=VALUE`` with everything percent-encoded (RFC 3986).
 
-    Query values that are None, False or empty are left out; True becomes ``1``.
+    Query values that are None, False or empty are left out; True becomes ``1``. Raises
+    UsageProblem for a segment that cannot be a name or an id: it would be another path.
     """
+    for segment in segments:
+        if segment in ("", ".", "..") or (segments[0] == "vms" and "/" in segment):
+            raise UsageProblem(
+                f"{segment!r} is no name and no id",
+                cause="what is here goes by its name, its id, or how the id begins",
+                hints=[f"banger {segments[0].removesuffix('s')} list"],
+            )
     path = "".join(f"/{_encoded(segment)}" for segment in ("v1", *segments))
     pairs = [
         f"{key}={_encoded('1' if value is True else str(value))}"

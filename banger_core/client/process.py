@@ -48,6 +48,17 @@ def become(argv: Sequence[str]) -> NoReturn:
         raise _not_executable(argv[0], problem.errno or 0) from problem
 
 
+def check_program(name: str) -> None:
+    """Raise HostNotReady when there is no program ``name`` on PATH."""
+    if not any(
+        os.access(os.path.join(place, name), os.X_OK)  # noqa: PTH118  (see above: only os)
+        for place in os.get_exec_path()
+    ):
+        import errno
+
+        raise _not_executable(name, errno.ENOENT)
+
+
 def _child(
     argv: Sequence[str],
     files: tuple[int, int, int] | None,

@@ -31,6 +31,9 @@ LOST = 255
 TWICE = 2.0
 """A second asking signal within this time gives up (seconds)."""
 
+COMMAND_MAX = 8900
+"""Longest command line for the guest (bytes): its SSH server hangs up over a longer one."""
+
 _RETRY = 0.3
 _INSIST = 5.0
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -52,12 +55,14 @@ class Session:
 
     ``argv`` is the ssh command line up to the remote command. ``pty`` asks for a pseudo-terminal
     (None: for a command when stdin, stdout and stderr are terminals, for a shell when stdin is).
+    Raises UsageProblem for a command that is too long.
     """
 
     def __init__(
         self, argv: Sequence[str], command: Sequence[str] = (), *, pty: bool | None = None
     ) -> None:
         self._ssh, self._options = argv[0], list(argv[1:])
+        check_command(command)
         self._command = command
         self._pty = _wants_pty(bool(command)) if pty is None else pty
         self._id = "".join(_ID_LETTERS[byte % 36] for byte in os.urandom(12))
@@ -95,7 +100,7 @@ class Session:
     def _remote_command(self) -> list[str]:
         if not self._command:
             return []
-        return [" ".join(["banger-exec", self._id, *map(quote, self._command)])]
+        return [f"banger-exec {self._id} {_quoted(self._command)}"]
 
     def _wait(self, pid: int, watched: set[signal.Signals]) -> int:
         awaited = {*watched, signal.SIGCHLD}
@@ -191,6 +196,24 @@ class _Terminal:
 
         if self._settings:
             termios.tcsetattr(0, termios.TCSADRAIN, self._settings)
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Raise UsageProblem when ``command`` is longer than a guest takes."""
+    length = len(os.fsencode(_quoted(command)))
+    if length <= COMMAND_MAX:
+        return
+    from banger_core.errors import UsageProblem
+
+    raise UsageProblem(
+        f"the command is too long: {length} bytes",
+        cause=f"a command line for a guest has at most {COMMAND_MAX} bytes, quotes included",
+        hints=["pass it as input: banger vm exec NAME -- sh < script.sh"],
+    )
+
+
+def _quoted(command: Sequence[str]) -> str:
+    return " ".join(map(quote, command))
 
 
 def quote(word: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from banger_core import __version__
 from banger_core.client.client import Client, url
 from banger_core.config.paths import Paths, secure_dir
-from banger_core.errors import DaemonUnavailable
+from banger_core.errors import BangerError, DaemonUnavailable
 
 PATIENCE = 30.0
 """How long a daemon may take to answer after its start, or to leave when asked (seconds)."""
@@ -31,8 +31,9 @@ _LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEX
 def connect(paths: Paths, tell: Callable[[str], None]) -> Client:
     """Return a client of a running daemon of this version; start or replace one when needed.
 
-    ``tell`` gets lines for the user. Raises DaemonUnavailable when no daemon comes up, when the
-    one that answers is not to be trusted, or when it is newer than this program.
+    ``tell`` gets lines for the user. Raises what the daemon gave as its reason not to start,
+    and DaemonUnavailable when it gave none, when the one that answers is not to be trusted, or when
+    it is newer than this program.
     """
     client = Client(paths.socket)
     try:
@@ -88,7 +89,10 @@ def stop(client: Client, paths: Paths) -> None:
 
 
 def start(paths: Paths) -> None:
-    """Start a daemon and return when one answers on the socket. Raises DaemonUnavailable."""
+    """Start a daemon and return when one answers on the socket.
+
+    Raises DaemonUnavailable, or the reason that the daemon gave.
+    """
     for directory in (paths.state, paths.runtime):
         secure_dir(directory)
     deadline = time.monotonic() + PATIENCE
@@ -172,12 +176,19 @@ def _is_free(lock: Path) -> bool:
     return True
 
 
-def _died(log: Path, offset: int) -> DaemonUnavailable:
-    return DaemonUnavailable(
-        "the daemon did not start",
-        cause=_last_line(log, offset),
-        hints=["banger daemon logs", " ".join(DAEMON)],
-    )
+def _died(log: Path, offset: int) -> BangerError:
+    """The daemon's own reason, which it leaves as JSON, or what it said last."""
+    import json
+
+    said = _last_line(log, offset)
+    try:
+        return BangerError.from_dict(json.loads(said))
+    except (ValueError, TypeError, AttributeError):
+        return DaemonUnavailable(
+            "the daemon did not start",
+            cause=said,
+            hints=["banger daemon logs", " ".join(DAEMON)],
+        )
 
 
 def _last_line(log: Path, offset: int) -> str:

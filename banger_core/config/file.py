@@ -22,7 +22,9 @@ def read_config(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as problem:
-        raise UsageProblem(f"{file} cannot be read", cause=problem.strerror or "") from problem
+        raise UsageProblem(
+            f"{file} cannot be read", cause=problem.strerror or "", hints=[f"ls -l {file}"]
+        ) from problem
     with os.fdopen(handle, "rb") as stream:
         _check_owner(file, os.fstat(stream.fileno()))
         content = stream.read()
@@ -31,7 +33,9 @@ def read_config(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise UsageProblem(f"{file} is not valid TOML", cause=str(problem)) from problem
+        raise UsageProblem(
+            f"{file} is not valid TOML", cause=str(problem), hints=[f"edit {file}"]
+        ) from problem
 
 
 def disabled_plugins(file: Path, config: dict[str, Any]) -> list[str]:
@@ -48,11 +52,16 @@ def disabled_plugins(file: Path, config: dict[str, Any]) -> list[str]:
 
 def _check_owner(file: Path, facts: os.stat_result) -> None:
     if not stat.S_ISREG(facts.st_mode):
-        raise UsageProblem(f"{file} is not a regular file")
+        raise UsageProblem(
+            f"{file} is not a regular file",
+            cause="the configuration decides what code runs",
+            hints=[f"ls -l {file}"],
+        )
     if facts.st_uid not in (0, os.geteuid()):
         raise UsageProblem(
             f"{file} belongs to another user",
             cause=f"owner is uid {facts.st_uid}, this is uid {os.geteuid()}",
+            hints=[f"ls -l {file}"],
         )
     # Where every user has a group of their own, that group may write: nobody else is in it
     shared = facts.st_mode & 0o020 and facts.st_gid != os.getegid()

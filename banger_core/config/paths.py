@@ -18,6 +18,8 @@ from banger_core.errors import HostNotReady
 SOCKET_PATH_MAX = 107
 """Longest path of a Unix socket in bytes, without the final NUL (unix(7))."""
 
+_ELSEWHERE = "BANGER_{STATE,CACHE,CONFIG,RUNTIME}_DIR say where banger's directories are"
+
 
 @dataclass(frozen=True, slots=True)
 class Paths:
@@ -119,14 +121,18 @@ def secure_dir(path: Path) -> Path:
             try:
                 place.mkdir(mode=0o700, exist_ok=True)
             except OSError as problem:
-                raise HostNotReady(f"cannot create {place}", cause=str(problem)) from problem
+                raise HostNotReady(
+                    f"cannot create {place}",
+                    cause=problem.strerror or str(problem),
+                    hints=[f"ls -ld {place.parent}", _ELSEWHERE],
+                ) from problem
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as problem:
         raise HostNotReady(
             f"{path} cannot be used as a private directory",
-            cause=f"{problem.strerror} (symbolic links are refused)",
-            hints=[f"ls -ld {path}"],
+            cause="it is a symbolic link" if path.is_symlink() else problem.strerror or "",
+            hints=[f"ls -ld {path}", _ELSEWHERE],
         ) from problem
     try:
         facts = os.fstat(handle)
@@ -134,7 +140,7 @@ def secure_dir(path: Path) -> Path:
             raise HostNotReady(
                 f"{path} belongs to another user",
                 cause=f"owner is uid {facts.st_uid}, this is uid {os.geteuid()}",
-                hints=["set BANGER_STATE_DIR and BANGER_RUNTIME_DIR to directories of your own"],
+                hints=[f"ls -ld {path}", _ELSEWHERE],
             )
         if stat.S_IMODE(facts.st_mode) != 0o700:
             os.fchmod(handle, 0o700)

@@ -31,7 +31,7 @@ def describe(
         return UsageProblem(
             f"{file}: there is no setting {key}",
             cause=f"there is: {', '.join(known)}{more}",
-            hints=[f"did you mean {near[0]}?"] if near else [],
+            hints=[f"did you mean {near[0]}?"] if near else [f"edit {file}"],
         )
     section = finding["type"] in ("model_type", "dict_type")
     said = "it is a section" if section else finding["msg"].removeprefix("Value error, ")

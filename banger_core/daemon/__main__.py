@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -30,7 +31,8 @@ def main() -> None:
         _serve_alone(paths)
     except BangerError as problem:
         log.error("%s: %s", problem.summary, problem.cause)  # noqa: TRY400 - a reason, no defect
-        sys.stderr.write(f"error: {problem.summary}\ncause: {problem.cause}\n")
+        # The last line of the log is for the client that started this daemon
+        sys.stderr.write(json.dumps(problem.to_dict()) + "\n")
         sys.exit(problem.exit_code)
     sys.exit(ExitCode.OK)
 

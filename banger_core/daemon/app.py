@@ -40,7 +40,7 @@ def build_app(engine: Engine, stop: Callable[[], None]) -> Starlette:
         return JSONResponse(describe(endpoints, __version__))
 
     endpoints.append(Endpoint("GET", "/openapi.json", openapi))
-    routes = [Route(item.path, _stamped(item), methods=[item.method]) for item in endpoints]
+    routes = [Route(_pattern(item), _stamped(item), methods=[item.method]) for item in endpoints]
     return Starlette(
         routes=routes,
         exception_handlers={
@@ -89,6 +89,11 @@ def _daemon_endpoints(engine: Engine, stop: Callable[[], None]) -> list[Endpoint
         Endpoint("GET", "/v1/events", events, streams=True),
         Endpoint("POST", "/v1/operations/{id}/cancel", cancel),
     ]
+
+
+def _pattern(endpoint: Endpoint) -> str:
+    # The server decodes %2F before it looks for a route, and names of images may have slashes
+    return endpoint.path.replace("{name}", "{name:path}")
 
 
 def _stamped(endpoint: Endpoint) -> Callable[[Request], Any]:

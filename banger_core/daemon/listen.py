@@ -13,6 +13,9 @@ from banger_core.errors import DaemonUnavailable, HostNotReady
 
 BACKLOG = 128
 
+_BELOW = len("/vms/0123456789ab/console.sock")
+"""What the longest name of a VM's own socket adds to the directory (bytes)."""
+
 
 def bind(path: Path) -> socket.socket:
     """Bind and listen on ``path``, which gets mode 0600 from the umask, not by a later chmod.
@@ -21,13 +24,14 @@ def bind(path: Path) -> socket.socket:
     replaced. Raises DaemonUnavailable when somebody does answer, HostNotReady when the path is
     too long for a socket or is no socket.
     """
-    secure_dir(path.parent)
-    if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+    room = SOCKET_PATH_MAX - _BELOW
+    if len(os.fsencode(path.parent)) > room:
         raise HostNotReady(
-            f"{path} is too long for a socket",
-            cause=f"Unix sockets take {SOCKET_PATH_MAX} bytes",
+            f"{path.parent} is too long for sockets",
+            cause=f"Unix sockets take {SOCKET_PATH_MAX} bytes, so this may be {room} long",
             hints=["set BANGER_RUNTIME_DIR to a shorter directory"],
         )
+    secure_dir(path.parent)
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)

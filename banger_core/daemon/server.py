@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -14,12 +18,23 @@ GRACE = 3
 """Seconds that open requests get when the daemon stops."""
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's own handlers send the signal once more at the end, which would kill us before
+    the engine is closed and the socket is removed.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the daemon."""
+        yield
+
+
 class Daemon:
     """One running daemon."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._server: uvicorn.Server | None = None
+        self._server: _Server | None = None
 
     async def serve(self, listener: socket.socket) -> None:
         """Settle the past, then answer until ``stop`` or a signal. VMs outlive this."""
@@ -35,7 +50,9 @@ class Daemon:
             timeout_graceful_shutdown=GRACE,
             server_header=False,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
         try:
             await self._server.serve(sockets=[listener])
         finally:

@@ -60,7 +60,10 @@ class KernelShelf:
             if entry.name == name:
                 return entry
         raise NotFound(
-            "kernel", name, [entry.name for entry in entries], hints=[f"banger kernel pull {name}"]
+            "kernel",
+            name,
+            [entry.name for entry in entries],
+            hints=["banger kernel list", "banger kernel list --available"],
         )
 
     async def pull(self, name: str, operation: Operation, *, force: bool = False) -> KernelEntry:

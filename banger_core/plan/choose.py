@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from banger_core.errors import NotFound, UsageProblem
 from banger_core.model import GuestPin, ImagePin, ImageRecord, ImageRef, KernelPin
+from banger_core.plan.review import check_needs
 
 if TYPE_CHECKING:
     from banger_core.config.settings import Settings
@@ -52,6 +53,12 @@ class Chooser:
         image or source exists.
         """
         ref = ImageRef.parse(text)
+        if not ref.rest:
+            raise UsageProblem(
+                f"{text!r} names no image",
+                cause="an image is SCHEME://REF, or the name of one that is here",
+                hints=["banger image list", f"banger image pull {self._settings.image.default}"],
+            )
         sources = self._registry.image_sources
         if ref.scheme:
             name = self._registry.image_source_for(ref.scheme)
@@ -60,6 +67,7 @@ class Chooser:
             if name not in sources.names():
                 raise self._no_default_source(text, name)
             ref = ImageRef(sources.declared(name).schemes[0], ref.rest)
+        check_needs([sources.declared(name)])
         return await sources.load(name).resolve(ref, self._context(name))
 
     def _no_default_source(self, text: str, source: str) -> NotFound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from banger_core.errors import UsageProblem
-from banger_core.sizes import format_size
+from banger_core.sizes import format_size, size_argument
 
 MEMORY_FLOOR = 64 << 20
 """Less than this, and a kernel with its initramfs does not come up (bytes)."""
@@ -41,7 +41,7 @@ def check_memory(size: int) -> int:
         raise UsageProblem(
             f"{format_size(size)} of memory is more than this host has",
             cause=f"it has {format_size(total)}",
-            hints=[f"--memory {format_size(total // 8 >> 20 << 20)}"],
+            hints=[f"--memory {size_argument(total // 8 >> 20 << 20)}"],
         )
     return size >> 20 << 20
 
@@ -55,12 +55,13 @@ def check_disk(size: int, least: int) -> int:
         raise UsageProblem(
             f"a disk of {format_size(size)} is smaller than the image",
             cause=f"the image needs at least {format_size(least)}",
-            hints=[f"--disk-size {-(-least >> 20)}M"],
+            hints=[f"--disk-size {size_argument(least)}"],
         )
     if size > DISK_CEILING:
         raise UsageProblem(
             f"a disk of {format_size(size)} is not possible",
             cause=f"the largest is {format_size(DISK_CEILING)}",
+            hints=["--disk-size 8G"],
         )
     return -(-size >> 20) << 20
 

@@ -17,10 +17,12 @@ from banger_core.model import (
     VmPlan,
     VmRecord,
     VmRequest,
+    VmState,
 )
 from banger_core.plan.limits import check_disk, check_memory, check_vcpu
 from banger_core.plan.names import check_name, make_id, make_name
 from banger_core.plan.review import check_needs
+from banger_core.rootfs.build import FLOOR
 
 if TYPE_CHECKING:
     from banger_core.config.settings import Settings
@@ -41,17 +43,24 @@ def check_request(request: VmRequest, existing: Sequence[VmRecord]) -> None:
     """Refuse what can be refused without asking anybody: names and sizes."""
     if request.name is not None:
         check_name(request.name)
-        if any(vm.name == request.name for vm in existing):
-            raise Conflict(
-                f"there is a VM named {request.name} already",
-                hints=[f"banger vm start {request.name}", "choose another name with --name"],
-            )
+        for vm in existing:
+            if vm.name == request.name:
+                raise _taken(vm)
     if request.vcpu is not None:
         check_vcpu(request.vcpu)
     if request.memory is not None:
         check_memory(request.memory)
     if request.disk_size is not None:
-        check_disk(request.disk_size, 1)
+        check_disk(request.disk_size, FLOOR)
+
+
+def _taken(vm: VmRecord) -> Conflict:
+    reach = "ssh" if vm.state is VmState.RUNNING else "vm start"
+    return Conflict(
+        f"there is a VM named {vm.name} already",
+        cause=f"it is {vm.state}, made of {vm.plan.image.ref}",
+        hints=[f"banger {reach} {vm.name}", "choose another name with --name"],
+    )
 
 
 def check_choices(request: VmRequest, registry: Registry, settings: Settings) -> None:
@@ -112,5 +121,5 @@ def _disk_size(request: VmRequest, image: ImageRecord | None, settings: Settings
     """
     wanted = request.disk_size or settings.vm.disk_size
     if image is None:
-        return check_disk(wanted or settings.image.size, 1)
+        return check_disk(wanted or settings.image.size, FLOOR)
     return check_disk(wanted or image.disk_size, image.minimum_size)

@@ -19,7 +19,7 @@ from banger_core.rootfs.ext4.xattrs import pack_xattrs
 from banger_core.rootfs.names import shown
 from banger_core.rootfs.partial import publishing
 from banger_core.rootfs.tree import Tree
-from banger_core.sizes import format_size
+from banger_core.sizes import format_size, size_argument
 
 FLOOR = 64 << 20
 """Smallest root file system in bytes."""
@@ -102,7 +102,7 @@ def _checked_size(size: int | None) -> int:
         raise UsageProblem(
             f"{format_size(size)} is too small for a root file system",
             cause=f"at least {format_size(FLOOR)} are needed",
-            hints=[f"--disk-size {FLOOR >> 20}M"],
+            hints=[f"--disk-size {size_argument(FLOOR)}"],
         )
     return size // BLOCK * BLOCK
 
@@ -117,7 +117,7 @@ def _larger(asked: int | None, now: int, needed: int) -> int:
         raise UsageProblem(
             f"a disk of {format_size(asked)} is too small for this image",
             cause=f"the image needs {format_size(needed)}",
-            hints=[f"--disk-size {-(-needed >> 20)}M"],
+            hints=[f"--disk-size {size_argument(needed)}"],
         )
     return now
 

@@ -17,7 +17,7 @@ from banger_core.rootfs.ext4.tools import check, resize
 from banger_core.rootfs.ext4.tools import minimum_size as least_size
 from banger_core.rootfs.partial import publishing
 from banger_core.rootfs.qcow2 import overlay_header
-from banger_core.sizes import format_size
+from banger_core.sizes import format_size, size_argument
 
 _FICLONE = 0x40049409
 _CANNOT_SHARE = (EBADF, EINVAL, ENOSYS, ENOTTY, EOPNOTSUPP, EPERM, EXDEV)
@@ -97,7 +97,7 @@ def _make_seed(base: Path, seed: Path, size: int) -> None:
         raise UsageProblem(
             f"a disk of {format_size(size)} is smaller than its content",
             cause=f"at least {format_size(needed)} are needed",
-            hints=[f"--disk-size {-(-needed >> 20)}M"],
+            hints=[f"--disk-size {size_argument(needed)}"],
         )
     with publishing(seed) as temporary:
         copy_sparse(base, temporary)

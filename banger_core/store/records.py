@@ -151,7 +151,9 @@ class Records:
 
     def _not_found(self, table: Table, ref: str) -> NotFound:
         names = self._database.rows(f"SELECT name FROM {table}")  # noqa: S608 - our own literal
-        return NotFound(_NOUNS[table], ref, (row[0] for row in names))
+        noun = _NOUNS[table]
+        known = [row[0] for row in names]
+        return NotFound(noun, ref, known, hints=[f"banger {noun.lower()} list"])
 
 
 def _vm_row(record: VmRecord) -> tuple[Any, ...]:

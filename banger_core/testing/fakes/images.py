@@ -28,7 +28,7 @@ class FakeSource:
     async def resolve(self, ref: ImageRef, cx: Context) -> ImagePin:  # noqa: ARG002 - the contract
         """Pin the image. Raises NotFound for ``missing``."""
         if ref.rest == "missing":
-            raise NotFound("image", str(ref), KNOWN)
+            raise NotFound("image", str(ref), KNOWN, hints=["banger vm run fake://small"])
         digest = hashlib.sha256(f"image {ref.rest}".encode()).hexdigest()
         return ImagePin(
             source="fake",
@@ -45,7 +45,11 @@ class FakeSource:
         """Report progress; fails as the image's name says."""
         cx.progress(pin.ref, 0, pin.size)
         if pin.name == "unreachable":
-            raise Unreachable("the fake server does not answer", hints=["try fake://small"])
+            raise Unreachable(
+                "the fake server does not answer",
+                cause="it has never answered",
+                hints=["banger vm run fake://small"],
+            )
         if pin.name == "buggy":
             raise RuntimeError("a bug in the fake image source")
         while pin.name == "endless":
@@ -80,4 +84,8 @@ class FakeLayer:
         yield Entry(path=b"etc/hard", kind=EntryKind.HARDLINK, link=b"etc/fake")
         yield Entry(path=b"etc/soft", kind=EntryKind.SYMLINK, mode=0o777, link=b"fake")
         if self._word == b"corrupt":
-            raise IntegrityError("the fake layer does not match its digest")
+            raise IntegrityError(
+                "the fake layer does not match its digest",
+                cause="it was made so",
+                hints=["banger vm run fake://small"],
+            )

@@ -42,7 +42,7 @@ class FakeKernels:
     async def resolve(self, name: str, cx: Context) -> KernelPin:  # noqa: ARG002 - the contract
         """Pin it. Raises NotFound for any other name."""
         if name != PIN.name:
-            raise NotFound("kernel", name, [PIN.name])
+            raise NotFound("kernel", name, [PIN.name], hints=["banger kernel list --available"])
         return PIN
 
     async def materialise(self, pin: KernelPin, into: Path, cx: Context) -> KernelFiles:
@@ -65,7 +65,8 @@ class FakeCatalogue:
         """Pin what is kept. Raises NotFound."""
         kept = cx.state_dir / name / "pin.json"
         if not kept.is_file():
-            raise NotFound("kernel", name, [entry.name for entry in await self.available(cx)])
+            known = [entry.name for entry in await self.available(cx)]
+            raise NotFound("kernel", name, known, hints=["banger kernel list"])
         return replace(_read(kept), provider="fake-catalogue")
 
     async def materialise(self, pin: KernelPin, into: Path, cx: Context) -> KernelFiles:

@@ -257,7 +257,7 @@ def test_a_daemon_that_dies_meanwhile_is_one_clear_error(cli, ssh, ready):
         (("--memory", "lots"), "--memory lots"),
         (("--memory", "512"), "--memory 512 would be 512 bytes"),
         (("--disk-size", "-1G"), "--disk-size -1G"),
-        (("--vcpu", "0"), "--vcpu 0: a machine has at least one CPU"),
+        (("--vcpu", "0"), "--vcpu 0 is not possible"),
         (("--label", "x"), "--label x: a label is KEY=VALUE"),
         (("--accel", "magic"), "invalid value for '--accel'"),
         (("-d", "--rm"), "--rm and -d exclude each other"),

@@ -26,10 +26,10 @@ def test_a_bad_name_comes_with_a_good_one(name, near):
     assert told.value.hints == (f"--name {near}",)
 
 
-def test_a_hopeless_name_comes_with_none():
+def test_a_hopeless_name_comes_with_an_example():
     with pytest.raises(UsageProblem) as told:
         values.vm_name("...")
-    assert told.value.hints == ()
+    assert told.value.hints == ("--name web",)
 
 
 @pytest.mark.parametrize("text", ["", "M", "-1G", "0", "1X", "1e9G", "½G", "1 2G", "0x10M", "nan"])

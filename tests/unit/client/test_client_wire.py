@@ -13,7 +13,7 @@ from banger_core import __version__
 from banger_core.client import wire
 from banger_core.client.client import Client, url
 from banger_core.client.wire import Response
-from banger_core.errors import BangerError, Conflict, DaemonUnavailable, NotFound
+from banger_core.errors import BangerError, Conflict, DaemonUnavailable, NotFound, UsageProblem
 from banger_core.testing.fake_daemon import FakeDaemon, Stream, event
 
 
@@ -131,8 +131,11 @@ def test_documents_and_lines_are_bounded(monkeypatch):
 
 
 def test_urls_are_encoded():
-    assert url("vms", "a/b c?") == "/v1/vms/a%2Fb%20c%3F"
+    assert url("vms", "a b?") == "/v1/vms/a%20b%3F"
     assert url("x", a=True, b=False, c=None, d="", e=0, f="ü&") == "/v1/x?a=1&f=%C3%BC%26"
+    for other_path in ("a/b", "..", ""):
+        with pytest.raises(UsageProblem, match="no name and no id"):
+            url("vms", other_path)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_the_nearest_name_is_offered(records, make_vm):
     records.add_vm(make_vm("web", A))
     with pytest.raises(NotFound) as caught:
         records.vm("wep")
-    assert caught.value.hints == ("did you mean web?",)
+    assert caught.value.hints == ("did you mean web?", "banger vm list")
 
 
 def test_names_are_unique(records, make_vm):

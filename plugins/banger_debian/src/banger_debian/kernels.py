@@ -68,7 +68,8 @@ class DebianKernels:
         """
         suite, _, flavour = name.partition("-")
         if suite not in _SUITES or flavour not in _FLAVOURS:
-            raise NotFound("kernel", name, [entry.name for entry in await self.available(cx)])
+            names = [entry.name for entry in await self.available(cx)]
+            raise NotFound("kernel", name, names, hints=["banger kernel list --available"])
         architecture = check_architecture(platform.machine())
         key = f"kernel-{name}-{architecture}"
         try:

@@ -36,11 +36,11 @@ def parse_reference(ref: ImageRef) -> Reference:
     suite, _, query = ref.rest.partition("?")
     suite = suite.strip("/")
     if suite not in SUITES:
-        raise NotFound("Debian suite", suite, SUITES)
+        raise NotFound("Debian suite", suite, SUITES, hints=["banger image pull debian://bookworm"])
     options = _options(query, ref)
     variant = options.get("variant", "minbase")
     if variant not in VARIANTS:
-        raise NotFound("variant", variant, VARIANTS)
+        raise NotFound("variant", variant, VARIANTS, hints=["leave it away for minbase"])
     include = tuple(sorted({name for name in options.get("include", "").split(",") if name}))
     for name in include:
         if not _PACKAGE.fullmatch(name):

@@ -83,7 +83,7 @@ class Catalogue:
         """Remove an entry, also a broken one. Raises NotFound."""
         names = shelf.names(cx.kernels_dir)
         if name not in names:
-            raise NotFound("kernel", name, names)
+            raise NotFound("kernel", name, names, hints=["banger kernel list"])
         await asyncio.to_thread(shelf.remove, cx.kernels_dir / name)
 
 
