@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from banger_core.engine import process
 from banger_core.engine.build import VmBuilder
 from banger_core.engine.effects import RUN_KINDS
 from banger_core.engine.failpoints import afailpoint, register
@@ -145,10 +146,14 @@ class MachineRoom:
                 return record
             record = self.update(replace(record, state=VmState.STOPPING))
             self._unwatch(record.id)
-            if not force:
-                await self._shut_down(record, operation)
-                await afailpoint(STOP_ASKED)
-            await self._engine.effects.undo(record.id, RUN_KINDS, operation)
+            try:
+                if not force:
+                    await self._shut_down(record, operation)
+                    await afailpoint(STOP_ASKED)
+                await self._engine.effects.undo(record.id, RUN_KINDS, operation)
+            except BaseException as problem:
+                await self._not_stopped(record, problem)
+                raise
             self._machines.pop(record.id, None)
             self._engine.events.publish("vm.stopped", vm=record.id, operation=operation.id)
             return self.update(_ended(record, ""))
@@ -170,6 +175,14 @@ class MachineRoom:
             operation.notice(f"{record.name} did not shut down in {grace:g} s and was forced")
             with suppress(BangerError):
                 await machine.stop(SYNC_GRACE)
+
+    async def _not_stopped(self, record: VmRecord, problem: BaseException) -> None:
+        """A stop was interrupted or failed: the VM goes on, or has ended all the same."""
+        machine = self._machines.get(record.id)
+        if machine is not None and process.alive(machine.process):
+            self.watch(self.update(replace(record, state=VmState.RUNNING)), machine)
+        else:
+            await self.end(record, _first_line(problem))
 
     async def delete(self, ref: str, operation: Operation, *, force: bool = False) -> VmRecord:
         """Delete a VM and everything that was made for it. A running one needs ``force``."""
@@ -288,5 +301,5 @@ def _clean(ended: Any) -> bool:
 
 def _first_line(problem: BaseException) -> str:
     if isinstance(problem, asyncio.CancelledError):
-        return "its start was interrupted"
+        return "it was interrupted"
     return problem.summary if isinstance(problem, BangerError) else type(problem).__name__

@@ -60,7 +60,10 @@ class Reconciler:
         vms = {record.id for record in engine.records.vms()}
         images = {f"image-{image.id}" for image in engine.records.images()}
         for owner in {intent.vm_id for intent in engine.intents.all()} - vms - images:
-            await engine.effects.undo(owner)
+            try:
+                await engine.effects.undo(owner)
+            except BangerError as problem:
+                log.warning("could not remove what is left of %s: %s", owner, problem)
         for runtime in _children(engine.paths.runtime / "vms"):
             if runtime.name not in vms:
                 await self._end_orphan(runtime)

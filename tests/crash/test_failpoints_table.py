@@ -1,0 +1,159 @@
+"""The daemon dies, fails or is interrupted at every registered failpoint: nothing is left behind,
+nothing is half made, and the same command works afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pkgutil
+import signal
+from dataclasses import dataclass
+from importlib import import_module
+
+import pytest
+
+import banger_core
+from banger_core.engine.failpoints import POINTS
+
+IMAGE = ("image", "pull", "fake://small")
+RUN = ("vm", "run", "-d", "--name", "one")
+CREATE = ("vm", "create", "--name", "one")
+
+PULLING = ("pull.after_intent", "pull.after_rootfs", "pull.before_record")
+CREATING = (
+    "create.after_record",
+    "create.after_directory",
+    "create.after_disk",
+    "create.after_build",
+)
+STARTING = (
+    "start.after_seed",
+    "start.after_network",
+    "start.after_launch",
+    "start.after_process",
+    "start.after_ready",
+    "start.after_publish",
+)
+STOPPING = ("stop.after_shutdown",)
+DELETING = ("delete.after_state", "delete.after_effects")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A command that comes by ``points``, after ``before``; and the states of the VMs after it
+    was killed or interrupted, after it failed, and after it was repeated.
+    """
+
+    name: str
+    points: tuple[str, ...]
+    before: tuple[tuple[str, ...], ...]
+    command: tuple[str, ...]
+    killed: dict[str, str]
+    failed: dict[str, str]
+    repeated: dict[str, str]
+    images: int = 1
+    again: int = 0
+
+
+NONE: dict[str, str] = {}
+STOPPED, RUNNING = {"one": "stopped"}, {"one": "running"}
+NOT_FOUND = 2
+
+WAYS = (
+    Way("pull", PULLING, (), IMAGE, NONE, NONE, NONE, images=0),
+    Way("run-pulls", PULLING, (), RUN, NONE, NONE, RUNNING, images=0),
+    Way("run", (*CREATING, *STARTING), (IMAGE,), RUN, NONE, NONE, RUNNING),
+    Way("create", CREATING, (IMAGE,), CREATE, NONE, NONE, STOPPED),
+    Way("start", STARTING, (CREATE,), ("vm", "start", "one"), STOPPED, STOPPED, RUNNING),
+    Way("stop", STOPPING, (RUN,), ("vm", "stop", "one"), STOPPED, STOPPED, STOPPED),
+    # What was to be deleted is never taken into use again, so a failure leaves it "deleting"
+    Way("delete", DELETING, (CREATE,), ("vm", "delete", "one"), NONE, {"one": "deleting"}, NONE,
+        again=NOT_FOUND),
+    Way("delete-running", DELETING, (RUN,), ("vm", "delete", "--force", "one"), NONE,
+        {"one": "deleting"}, NONE, again=NOT_FOUND),
+)  # fmt: skip
+
+CASES = [pytest.param(way, point, id=f"{way.name}-{point}") for way in WAYS for point in way.points]
+
+FAILING = ("pull", "run", "start", "stop", "delete")
+
+
+@pytest.fixture(scope="module")
+def every_point():
+    """All points, once everything that may register one has been imported."""
+    for module in pkgutil.walk_packages(banger_core.__path__, "banger_core."):
+        if not module.name.endswith(("__main__", ".pytest_plugin")):
+            import_module(module.name)
+    return set(POINTS)
+
+
+def test_every_point_has_a_row(every_point):
+    assert every_point == {point for way in WAYS for point in way.points}
+
+
+def disks(house):
+    """The root disks, and what they hold."""
+    return {
+        disk.parent.name: hashlib.sha256(disk.read_bytes()).hexdigest()
+        for disk in house.state.glob("vms/*/root.*")
+    }
+
+
+def prepare(house, way, failpoint):
+    daemon = house.daemon(failpoint)
+    for words in way.before:
+        house.ok(*words)
+    return daemon, disks(house)
+
+
+def assert_settled(house, way, states, before):
+    assert house.states() == states
+    assert len(house.rows("SELECT id FROM images")) == way.images
+    assert house.leftovers() == []
+    if "one" in states:
+        assert disks(house) == before
+    else:
+        assert disks(house) == {}
+
+
+def assert_works_again(house, way, states, status=0):
+    done = house.run(*way.command)
+    assert done.returncode == status, done.stderr
+    assert house.states() == states
+    assert house.leftovers() == []
+
+
+@pytest.mark.parametrize(("way", "point"), CASES)
+def test_killed(house, way, point):
+    daemon, before = prepare(house, way, f"{point}:kill")
+    done = house.run(*way.command)
+    assert done.returncode == 1, done.stderr
+    assert "error: bangerd went away\ncause: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert daemon.wait(timeout=10) == -signal.SIGKILL
+    # The next command starts a daemon, which settles what it finds
+    assert {vm["name"]: vm["state"] for vm in house.vms()} == way.killed
+    assert_settled(house, way, way.killed, before)
+    assert_works_again(house, way, way.repeated, way.again)
+
+
+# A kill is undone from the records alone; whoever else comes by a point undoes a failure alike
+@pytest.mark.parametrize(
+    ("way", "point"), [case for case in CASES if case.values[0].name in FAILING]
+)
+def test_failed(house, way, point):
+    daemon, before = prepare(house, way, f"{point}:error")
+    done = house.run(*way.command)
+    assert done.returncode == 1, done.stderr
+    assert f"error: failpoint {point} was reached\n" in done.stderr
+    assert "cause: BANGER_FAILPOINT asks for an error\n" in done.stderr
+    assert daemon.poll() is None
+    if "deleting" in way.failed.values():
+        assert house.states() == way.failed
+    else:
+        assert_settled(house, way, way.failed, before)
+    assert "Traceback" not in house.log()
+    assert house.daemon_pids() == {daemon.pid}
+    daemon.terminate()
+    assert daemon.wait(timeout=10) == 0
+    assert_works_again(house, way, way.repeated, way.again)
