@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from banger_core.errors import GuestFailed
@@ -14,6 +15,7 @@ _BANNER = b"SSH-2.0-"
 _PREFACE_MAX = 4096
 _FIRST, _TOLD, _LONGEST = 0.15, 1.0, 2.0
 _PAUSE = 0.05
+_QUIET = 20.0
 
 
 async def wait_for_ssh(
@@ -30,12 +32,19 @@ async def wait_for_ssh(
     made too early may never come to life: so an attempt is given up quickly and made again. It
     is given 0.15 s at first, later a quarter of the time waited so far (2 s at most), which a
     busy guest needs. ``hint`` is set when the guest says that it listens: an attempt starts at
-    once, and has a second at least.
+    once, and has a second at least. Where a hint may come, nothing is tried for the first 20 s
+    without it: the guest's server takes few clients that have not logged in (dropbear: five),
+    and those that left early count until it has noticed.
 
     Raises GuestFailed after ``timeout`` seconds, or when ``alive()`` says that the VM is gone.
     """
-    hint, least = hint or asyncio.Event(), _FIRST
     began, last = time.monotonic(), "nothing listens"
+    least = _FIRST
+    if hint is not None:
+        await _hinted(hint, alive, min(_QUIET, timeout))
+        least = _TOLD
+    if hint is None or hint.is_set():
+        hint = asyncio.Event()
     while (waited := time.monotonic() - began) < timeout:
         if not alive():
             raise _failed(f"{name} stopped before it answered", "its VMM has ended", name)
@@ -51,6 +60,14 @@ async def wait_for_ssh(
     raise _failed(
         f"{name} did not answer over SSH within {timeout:g} s", f"{host}:{port}: {last}", name
     )
+
+
+async def _hinted(hint: asyncio.Event, alive: Callable[[], bool], seconds: float) -> None:
+    """Return when the hint is given, the VM is gone, or the time is over."""
+    deadline = time.monotonic() + seconds
+    while not hint.is_set() and alive() and time.monotonic() < deadline:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(hint.wait(), _PAUSE)
 
 
 async def _greets(host: str, port: int, patience: float) -> str:

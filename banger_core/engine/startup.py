@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from banger_core.engine import process
 from banger_core.engine.build import boot_kernel, disk_path
-from banger_core.engine.console import ConsoleRing
+from banger_core.engine.console import ConsoleRing, strip_escapes
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation
 from banger_core.engine.ssh import public_key, wait_for_ssh, write_note
@@ -19,7 +19,6 @@ from banger_core.guest.seed import SeedConfig, write_seed
 from banger_core.jsonable import to_json
 from banger_core.model import (
     ImageRecord,
-    ProcessId,
     SshTarget,
     VmDirs,
     VmRecord,
@@ -136,14 +135,15 @@ class VmStarter:
         process_id = record.process
         assert process_id is not None
         host, port = record.plan.net.ssh
-        await wait_for_ssh(
-            host,
-            port,
-            READY_DEADLINE,
-            lambda: self._alive(process_id),
-            self._marks.pop(record.id, None),
-            record.name,
-        )
+        mark = self._marks[record.id]
+        try:
+            await wait_for_ssh(
+                host, port, READY_DEADLINE, lambda: process.alive(process_id), mark, record.name
+            )
+        except GuestFailed as problem:
+            raise explained(problem, self._engine.console(record.id)) from problem
+        finally:
+            del self._marks[record.id]
         operation.mark("answered")
         await afailpoint(AFTER_READY)
         await self._publish(record, operation)
@@ -155,9 +155,6 @@ class VmStarter:
         record = replace(record, state=VmState.RUNNING, started_at=time.time())
         self._engine.records.update_vm(record)
         return record, target
-
-    def _alive(self, process_id: ProcessId) -> bool:
-        return process.alive(process_id)
 
     async def _note(self, target: SshTarget) -> None:
         write_note(self._engine.paths, target)
@@ -176,13 +173,9 @@ class VmStarter:
                 vm=bare,
             )
 
-    def console(self, vm_id: str) -> ConsoleRing:
-        """The kept console output of a VM."""
-        return self._engine.console(vm_id)
-
     async def follow_console(self, vm_id: str, machine: Machine) -> None:
         """Keep what the guest prints, and notice when it says that it is ready."""
-        ring = self.console(vm_id)
+        ring = self._engine.console(vm_id)
         tail = b""
         async for data in machine.console():
             ring.append(data)
@@ -192,11 +185,10 @@ class VmStarter:
                     mark.set()
 
 
-def explain_failure(ring: ConsoleRing, problem: GuestFailed) -> GuestFailed:
-    """Add the last thing that the guest said to a failed start."""
-    from banger_core.engine.console import strip_escapes
-
+def explained(problem: GuestFailed, ring: ConsoleRing) -> GuestFailed:
+    """Return a failed start with the last thing that the guest said on its console."""
     lines = [line for line in strip_escapes(ring.read(4096)).splitlines() if line.strip()]
-    if lines and not problem.cause:
-        problem.cause = f"its console ends with: {lines[-1].strip()[:200]}"
-    return problem
+    if not lines:
+        return problem
+    last = f"its console ends with: {lines[-1].strip()[:200]}"
+    return GuestFailed(problem.summary, cause=f"{problem.cause}; {last}", hints=problem.hints)

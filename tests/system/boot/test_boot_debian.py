@@ -33,6 +33,11 @@ async def _sessions(boot, boot_parts, image_config, tmp_path, eventually):
         )
         assert (await guest.run("cat <(echo substituted)"))[1] == "substituted\n"
 
+        # A login shell that sets PATH anew still finds the pack's tools
+        assert (await guest.run("bash -lc 'command -v poweroff'"))[
+            1
+        ] == "/run/banger/tools/poweroff\n"
+
         await _image_config_holds(guest)
         await _words_arrive(guest)
         await _statuses_are_exact(guest)
