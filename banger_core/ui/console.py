@@ -15,9 +15,13 @@ def say(line: str) -> None:
 
 
 def tell(line: str) -> None:
-    """Write one line of talk to stderr."""
-    sys.stderr.write(f"{printable(line)}\n")
-    sys.stderr.flush()
+    """Write one line of talk to stderr, if anyone is there to read it."""
+    try:
+        sys.stderr.write(f"{printable(line)}\n")
+        sys.stderr.flush()
+    except OSError:
+        # As when the terminal window was closed: what is being done must go on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def printable(text: str) -> str:

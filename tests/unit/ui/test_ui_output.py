@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -139,3 +141,11 @@ def test_an_operation_without_steps_starts_no_rich(on_terminal):
     with progress() as show:
         show(event("vm.ready"))
     assert terminal[1].getvalue() == ""
+
+
+def test_talk_goes_on_when_nobody_reads_it():
+    code = "from banger_core.ui.console import tell; tell('one'); tell('two'); print('done')"
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", code]
+        ended = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=full)
+    assert (ended.returncode, ended.stdout) == (0, b"done\n")
