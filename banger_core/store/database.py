@@ -47,6 +47,8 @@ class Database:
                 connection = _connect(path)
                 try:
                     _check(connection, path, len(migrations))
+                    # Not before: it changes the file, which may be none of ours
+                    connection.execute("PRAGMA journal_mode = WAL")
                     _migrate(connection, path, migrations)
                 except BaseException:
                     connection.close()
@@ -92,7 +94,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
