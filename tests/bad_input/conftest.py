@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ def lived_in() -> Iterator[House]:
 
 
 @pytest.fixture
-def programs(tmp_path: Path):
+def programs(tmp_path: Path) -> Callable[..., Path]:
     """A function from names to a PATH that has all programs of this host but those."""
 
     def without(*names: str) -> Path:
