@@ -111,7 +111,11 @@ class Client:
             try:
                 connection.sendall(head.encode("ascii") + data)
             except OSError as problem:
-                raise DaemonUnavailable("bangerd went away", cause=str(problem)) from problem
+                raise DaemonUnavailable(
+                    "bangerd went away",
+                    cause=str(problem),
+                    hints=["banger daemon logs", "run the command again"],
+                ) from problem
             response = Response(connection, idle)
             self.daemon_version = response.headers.get("x-banger-version", "")
             if response.status >= 400:
