@@ -60,8 +60,8 @@ def _images(engine: Engine) -> list[Endpoint]:
     return [
         Endpoint("GET", "/v1/images", list_images),
         Endpoint("POST", "/v1/images/pull", pull, PullImage, streams=True),
-        Endpoint("GET", "/v1/images/{name}", show_image),
-        Endpoint("DELETE", "/v1/images/{name}", delete, streams=True),
+        Endpoint("GET", "/v1/images/{name:path}", show_image),
+        Endpoint("DELETE", "/v1/images/{name:path}", delete, streams=True),
     ]
 
 
@@ -106,6 +106,6 @@ def _kernels(engine: Engine) -> list[Endpoint]:
     return [
         Endpoint("GET", "/v1/kernels", list_kernels),
         Endpoint("POST", "/v1/kernels/pull", pull, PullKernel, streams=True),
-        Endpoint("GET", "/v1/kernels/{name}", show_kernel),
-        Endpoint("DELETE", "/v1/kernels/{name}", delete, streams=True),
+        Endpoint("GET", "/v1/kernels/{name:path}", show_kernel),
+        Endpoint("DELETE", "/v1/kernels/{name:path}", delete, streams=True),
     ]

@@ -35,6 +35,11 @@ class Endpoint:
         """The first line of the handler's docstring."""
         return (self.handler.__doc__ or "").strip().splitlines()[0]
 
+    @property
+    def public_path(self) -> str:
+        """The path as clients see it, without how its parameters match."""
+        return self.path.replace(":path}", "}")
+
 
 async def read_body(request: Request, kind: type[B]) -> B:
     """Read and check a JSON body. Raises UsageProblem for anything that does not fit."""
@@ -79,13 +84,18 @@ def describe(endpoints: list[Endpoint], version: str) -> dict[str, object]:
             ref = {"$ref": f"#/components/schemas/{endpoint.body.__name__}"}
             operation["requestBody"] = {"content": {"application/json": {"schema": ref}}}
         parameters = [
-            {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
-            for part in endpoint.path.split("/")
+            {
+                "name": part[1:-1],
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string"},
+            }
+            for part in endpoint.public_path.split("/")
             if part.startswith("{")
         ]
         if parameters:
             operation["parameters"] = parameters
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
+        paths.setdefault(endpoint.public_path, {})[endpoint.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "banger", "version": version},

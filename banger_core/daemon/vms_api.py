@@ -12,7 +12,7 @@ from banger_core.daemon.bodies import CreateVm, StopVm
 from banger_core.daemon.routes import Endpoint, read_body
 from banger_core.daemon.streams import stream_operation
 from banger_core.daemon.views import vm_view
-from banger_core.engine.console import ConsoleRing, strip_escapes
+from banger_core.engine.console import ConsoleRing, EscapeStripper
 from banger_core.engine.engine import Engine
 from banger_core.engine.operations import Operation
 from banger_core.engine.ssh import write_note
@@ -140,10 +140,16 @@ def _result(record: VmRecord, target: SshTarget | None, operation: Operation) ->
 async def _console(
     ring: ConsoleRing, *, raw: bool, follow: bool, tail: int | None
 ) -> AsyncIterator[bytes]:
-    def shown(data: bytes) -> bytes:
-        return data if raw else strip_escapes(data).encode()
+    stripper = EscapeStripper()
 
+    def shown(data: bytes) -> bytes:
+        return data if raw else stripper.feed(data).encode()
+
+    # Begun before what is kept is read, so that nothing falls between the two
+    coming = ring.follow() if follow else None
     yield shown(ring.read(tail))
-    if follow:
-        async for data in ring.follow():
+    if coming is not None:
+        async for data in coming:
             yield shown(data)
+    if not raw:
+        yield stripper.finish().encode()

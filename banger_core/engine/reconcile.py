@@ -15,6 +15,7 @@ from banger_core.engine import process
 from banger_core.engine.effects import remove_tree
 from banger_core.errors import BangerError
 from banger_core.model import VmRecord, VmState
+from banger_core.store.content import sweep
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine
@@ -74,6 +75,8 @@ class Reconciler:
             if f"image-{directory.name}" not in images:
                 remove_tree(directory)
         remove_tree(engine.paths.state / "incoming")
+        for written in (engine.paths.state, engine.paths.ssh, engine.paths.ssh / "vms"):
+            sweep(written)
 
     async def _end_orphan(self, runtime: Path) -> None:
         """A directory named by a VM's id, without a record: the database was lost or restored."""

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import os
 import shlex
-import shutil
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from banger_core.engine.console import strip_escapes
-from banger_core.errors import BangerError, HostNotReady
-from banger_core.packages import install_command
+from banger_core.errors import BangerError
+from banger_core.packages import find_program, search_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,24 +22,6 @@ log = logging.getLogger(__name__)
 
 OUTPUT_LIMIT = 64 << 20
 """Most bytes of stdout that a program may give; far more than any honest one does."""
-
-
-def search_path() -> str:
-    """Return PATH with the administrator's directories, which plain users often lack."""
-    found = os.environ.get("PATH") or os.defpath
-    missing = [place for place in ("/usr/sbin", "/sbin") if place not in found.split(":")]
-    return ":".join([found, *missing])
-
-
-def find_program(name: str) -> str:
-    """Return the full path of a program. Raises HostNotReady naming the package to install."""
-    if found := shutil.which(name, path=search_path()):
-        return found
-    raise HostNotReady(
-        f"{name} is not installed",
-        cause="it is neither on PATH nor in /usr/sbin or /sbin",
-        hints=[install_command(name.rpartition("/")[2])],
-    )
 
 
 async def run(

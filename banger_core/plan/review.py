@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 
 from banger_core.declare import Declared
 from banger_core.errors import HostNotReady
 from banger_core.model import Finding
-
-SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Where system programs lie that a plain user's PATH may lack."""
+from banger_core.packages import install_command, locate
 
 
 def missing_needs(chosen: Iterable[Declared]) -> list[Finding]:
@@ -44,16 +41,9 @@ def check_needs(chosen: Iterable[Declared]) -> None:
         )
 
 
-def find_program(name: str) -> str | None:
-    """The path of a program, also where only the system's PATH has it."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_PATH}")
-
-
 def _has(kind: str, subject: str) -> bool:
-    return find_program(subject) is not None if kind == "bin" else os.path.exists(subject)  # noqa: PTH110
+    return locate(subject) is not None if kind == "bin" else os.path.exists(subject)  # noqa: PTH110
 
 
 def _advice(kind: str, subject: str) -> str:
-    from banger_core.packages import install_command
-
     return install_command(subject) if kind == "bin" else f"check that this host offers {subject}"

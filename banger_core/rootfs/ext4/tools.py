@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shlex
-import shutil
 import subprocess
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
-from banger_core.errors import BangerError, HostNotReady, NoSpace
-from banger_core.packages import install_command
+from banger_core.errors import BangerError, NoSpace
+from banger_core.packages import find_program, search_path
 from banger_core.rootfs.ext4 import BLOCK
 
 log = logging.getLogger(__name__)
@@ -23,7 +21,6 @@ LABEL = "banger-root"
 _TIMEOUT = 1800.0
 _CONFIG = Path(__file__).with_name("mke2fs.conf")
 _EPOCH = "1577836800"
-_ADMIN = ("/usr/sbin", "/sbin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +84,16 @@ def minimum_size(image: Path) -> int:
     return int(found[1]) * BLOCK
 
 
-def find_tool(name: str) -> str:
-    """Return the path of a program, also where a plain user's PATH does not lead.
-
-    Raises HostNotReady with the command that installs it.
-    """
-    path = os.environ.get("PATH") or os.defpath
-    if found := shutil.which(name, path=":".join([path, *_ADMIN])):
-        return found
-    raise HostNotReady(
-        f"{name} is not installed",
-        cause="root file systems are made with it",
-        hints=[install_command(name)],
-    )
-
-
 def run_tool(argv: list[str], fine: tuple[int, ...] = (0,)) -> str:
     """Run a program of e2fsprogs and return its stdout.
 
     Raises HostNotReady when it is missing, NoSpace when the disk is full, and BangerError with the
     command for any status that is not ``fine``.
     """
-    program = find_tool(argv[0])
+    program = find_program(argv[0])
     log.debug("run: %s", shlex.join(argv))
     environment = {
-        "PATH": ":".join([os.environ.get("PATH") or os.defpath, *_ADMIN]),
+        "PATH": search_path(),
         "LC_ALL": "C.UTF-8",
         "MKE2FS_CONFIG": str(_CONFIG),
         "E2FSPROGS_FAKE_TIME": _EPOCH,

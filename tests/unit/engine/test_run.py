@@ -7,10 +7,12 @@ from contextlib import suppress
 
 import pytest
 
+from banger_core import packages
 from banger_core.engine import run as module
 from banger_core.engine.process import alive, identify
-from banger_core.engine.run import find_program, run
+from banger_core.engine.run import run
 from banger_core.errors import BangerError, HostNotReady
+from banger_core.packages import find_program
 
 
 def ran(*argv: str, **options) -> bytes:
@@ -39,7 +41,7 @@ def test_administrators_programs_are_found_by_plain_users(monkeypatch):
 
 
 def test_a_missing_program_names_its_package(monkeypatch):
-    monkeypatch.setattr(module, "search_path", lambda: "/nowhere")
+    monkeypatch.setattr(packages, "search_path", lambda: "/nowhere")
     with pytest.raises(HostNotReady, match="gpgv is not installed") as caught:
         ran("gpgv")
     assert caught.value.hints == ("sudo apt-get install gpgv",)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from banger_core import packages
 from banger_core.errors import (
     BangerError,
     HostileInput,
@@ -26,7 +27,6 @@ from banger_core.jsonable import from_json, to_json
 from banger_core.model import Entry, EntryKind
 from banger_core.rootfs.build import RootfsFacts, build_rootfs
 from banger_core.rootfs.disks import minimum_disk
-from banger_core.rootfs.ext4 import tools
 from banger_core.sizes import parse_size
 
 K = EntryKind
@@ -243,9 +243,9 @@ def test_a_disk_that_is_really_full(file_entry, tmp_path, open_layers):
 
 @pytest.mark.parametrize("name", ["mke2fs", "tune2fs", "e2fsck", "resize2fs"])
 def test_a_missing_program_is_named_with_its_package(build, tmp_path, monkeypatch, name):
-    which = tools.shutil.which
+    which = packages.shutil.which
     monkeypatch.setattr(
-        tools.shutil,
+        packages.shutil,
         "which",
         lambda wanted, **more: None if wanted == name else which(wanted, **more),
     )
