@@ -3,7 +3,7 @@
     python bench/first_command.py [IMAGE_DIR] [--runs N]
 
 Without IMAGE_DIR, the newest image of banger's own state is taken, and ``banger vm run`` is
-measured beside the script. IMAGE_DIR holds ``vmlinux``, ``rootfs.ext4`` and either an
+measured beside the script. IMAGE_DIR holds ``vmlinux`` (or ``kernel/vmlinux``), ``rootfs.ext4`` and either an
 ``initrd-*.cpio`` of this guest runtime (as the images in banger's state do), or ``modules/``,
 ``programs/`` and ``libs/`` to make one of. Both sides boot the same kernel, initramfs and root
 file system under emulation, wait for the guest's own word that it listens, and run ``echo`` over
@@ -69,7 +69,10 @@ def find_parts(directory: Path, work: Path) -> Parts:
         )
         kernel = KernelFiles(vmlinux=directory / "vmlinux", modules=directory / "modules")
         build_initrd(files, kernel, initrd)
-    return Parts(directory / "vmlinux", initrd, directory / "rootfs.ext4")
+    kernel = next(
+        place for place in (directory / "kernel", directory) if (place / "vmlinux").is_file()
+    )
+    return Parts(kernel / "vmlinux", initrd, directory / "rootfs.ext4")
 
 
 def seconds_to_output(argv: Sequence[str | Path], env: Mapping[str, str]) -> float:
@@ -120,7 +123,7 @@ def by_hand(parts: Parts, work: Path) -> float:
 
 def by_banger() -> float:
     """One run of the product, with an image that is already here."""
-    argv = ["vm", "run", "--rm", "--accel", "tcg", "--vcpu", "1", "--memory", "512M"]
+    argv = ["vm", "run", "--rm", "-q", "--accel", "tcg", "--vcpu", "1", "--memory", "512M"]
     return seconds_to_output(
         [sys.executable, "-m", "banger_core", *argv, "--", "echo", "first"], os.environ
     )
