@@ -5,10 +5,10 @@
 Without IMAGE_DIR, the newest image of banger's own state is taken, and ``banger vm run`` is
 measured beside the script. IMAGE_DIR holds ``vmlinux`` (or ``kernel/vmlinux``), ``rootfs.ext4``
 and either an ``initrd-*.cpio`` of this guest runtime (as the images in banger's state do), or
-``modules/``, ``programs/`` and ``libs/`` to make one of. Both sides boot the same kernel, initramfs and root
-file system under emulation, wait for the guest's own word that it listens, and run ``echo`` over
-SSH; the clock runs from the start of the script, or of ``banger vm run``, to the first byte of
-output. Medians; the sides take turns.
+``modules/``, ``programs/`` and ``libs/`` to make one of. Both sides boot the same kernel,
+initramfs and root file system under emulation, wait for the guest's own word that it listens, and
+run ``echo`` over SSH; the clock runs from the start of the script, or of ``banger vm run``, to the
+first byte of output. Medians; the sides take turns.
 """
 
 from __future__ import annotations
