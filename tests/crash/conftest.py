@@ -124,12 +124,14 @@ class House:
         with contextlib.closing(sqlite3.connect(self.state / "banger.db")) as database:
             return database.execute(query).fetchall()
 
-    def processes(self) -> set[int]:
-        """Every process that has our directories in its arguments or environment."""
-        return leaks.processes_using(self.home)
+    def processes(self, words: bytes = b"") -> set[int]:
+        """Every process that has our directories in its arguments or environment, and ``words``
+        in its arguments.
+        """
+        return {pid for pid in leaks.processes_using(self.home) if words in command(pid)}
 
     def daemon_pids(self) -> set[int]:
-        return {pid for pid in self.processes() if DAEMON in command(pid)}
+        return self.processes(DAEMON)
 
     def leftovers(self) -> list[str]:
         """Whatever is there and belongs to nothing that the records know, or is in doubt."""
