@@ -56,6 +56,7 @@ def command() -> TyperGroup:
         "A clean Linux machine in one command.",
         MEMBERS,
         params=[version, no_plugins],
+        context_settings={"help_option_names": ["-h", "--help"]},
         callback=_apply,
         epilog="First machine: banger vm run",
     )

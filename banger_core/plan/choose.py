@@ -82,8 +82,8 @@ class Chooser:
             text,
             [image.name for image in self._here.images()],
             hints=[
-                f"bare names go to the source {source!r}: pip install banger-{source}",
-                f"or name a source: {', '.join(schemes)}…",
+                f"name a source that is installed: {', '.join(schemes)}…",
+                f"banger plugin list ({source!r}, where bare names go, is not among them)",
             ],
         )
 
