@@ -63,7 +63,6 @@ def test_bare_name_whose_source_is_not_installed(house):
     assert failure.cause == "there is no image yet"
     assert "fake://" in failure.hints[0]
     assert "'oci'" in failure.hints[1]
-    assert "fake://" in failure.hints[1]
     # The same words are an image once there is one of that name
     house.ok("image", "pull", "fake://debian")
     house.ok("vm", "create", "debian")
