@@ -110,7 +110,7 @@ class NetworkAttachment(Declared):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshPolicy(Declared):
     """A layer of SSH policy; see ``contracts.SshPolicyLayer``. A plugin's own ``precedence`` is
-    clamped to 1–499; only root-owned configuration raises it (DESIGN 4).
+    clamped to 1–499; only root-owned configuration raises it.
     """
 
     precedence: int = 100

@@ -1,4 +1,4 @@
-"""One SSH policy out of many layers: a pure fold over precedence, locks and ties (DESIGN 4).
+"""One SSH policy out of many layers: a pure fold over precedence, locks and ties.
 
 The highest setter of a key wins. A lock freezes its key for everyone below: the locker's own
 value stands, or banger's default when it sets none. Layers that disagree at the same precedence

@@ -1,4 +1,4 @@
-"""Start-up: CPU time and imported modules, as DESIGN 9 promises.
+"""Start-up: budgets in CPU time and imported modules.
 
 The budgets are milliseconds on a machine where ``python -c pass`` takes 11. Here they are scaled
 by what it takes in the same run, so that a slow machine fails no test; the best of many runs
@@ -141,5 +141,5 @@ def modules_of(out, words):
 
 
 def test_exec_starts_like_ssh(place):
-    """DESIGN 9: at most 30 ms over ssh itself, so no typer and no daemon before it."""
+    """At most 30 ms over ssh itself is promised, so no typer and no daemon before it."""
     assert scaled_best([sys.executable, "-m", "banger_core", *EXEC], 40) <= 40
