@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from banger_core.kernel.vmlinux import extract_vmlinux
     from banger_core.rootfs.tar import read_tar
     from banger_core.store.content import Ingest, blob_path, room_in, sync_directory, write_atomic
+    from banger_core.threads import in_thread
 
 API_VERSION = 1
 """A plugin module states ``BANGER_API = 1``: the API it was written for."""
@@ -90,6 +91,7 @@ _LAZY = {
     "blob_path": ("banger_core.store.content", "blob_path"),
     "extract_vmlinux": ("banger_core.kernel.vmlinux", "extract_vmlinux"),
     "hookimpl": ("banger_core.hookspecs", "hookimpl"),
+    "in_thread": ("banger_core.threads", "in_thread"),
     "identify_process": ("banger_core.engine.process", "identify"),
     "Ingest": ("banger_core.store.content", "Ingest"),
     "process_alive": ("banger_core.engine.process", "alive"),
@@ -173,6 +175,7 @@ __all__ = [
     "extract_vmlinux",
     "hookimpl",
     "identify_process",
+    "in_thread",
     "process_alive",
     "process_status",
     "read_tar",

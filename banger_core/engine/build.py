@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class VmBuilder:
         record = replace(record, image_id=image.id)
         self._engine.records.update_vm(record)
         host_key, _, _ = await together(
-            self._host_key(directory),
+            self._host_key(directory, operation),
             self._disk(plan, image, directory, operation),
             self._kernel(plan, image, directory, operation),
         )
@@ -68,10 +68,12 @@ class VmBuilder:
         await in_thread(operation, work)
         await afailpoint(AFTER_DISK)
 
-    async def _host_key(self, directory: Path) -> str:
+    async def _host_key(self, directory: Path, operation: Operation) -> str:
         """Make the guest runtime's host key; returns its public half."""
         private, public = await make_host_key(self._engine.run)
-        await asyncio.to_thread(self._engine.write_private, directory / "hostkey", private)
+        await in_thread(
+            operation, partial(self._engine.write_private, directory / "hostkey", private)
+        )
         return public
 
     async def _kernel(

@@ -21,6 +21,7 @@ from banger_core.engine.operations import Operation
 from banger_core.errors import BangerError, GuestFailed, NotFound
 from banger_core.jsonable import from_json
 from banger_core.model import NetPlan, VmRecord
+from banger_core.threads import finished, in_thread
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine
@@ -80,7 +81,7 @@ class Effects:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            await asyncio.wait([task])
+            await finished(task)
             raise
 
     async def _undo_all(
@@ -101,7 +102,7 @@ class Effects:
             raise failures[0]
 
     async def _remove_directory(self, intent: Intent, _: Operation | None) -> None:
-        await asyncio.to_thread(remove_tree, Path(intent.subject))
+        await in_thread(remove_tree, Path(intent.subject))
 
     async def _network_down(self, intent: Intent, operation: Operation | None) -> None:
         plan = from_json(NetPlan, intent.data["plan"])

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from banger_core import threads
 from banger_core.engine.events import EventBus
 from banger_core.errors import BangerError, Interrupted, NotFound
 
@@ -150,17 +151,9 @@ def unexpected(operation: Operation, problem: Exception) -> BangerError:
 
 async def in_thread(operation: Operation, work: Callable[[], T]) -> T:
     """Run blocking ``work`` in a thread. When cancelled, tells it (its next report raises
-    Interrupted) and waits until it has really ended, so that nothing goes on unseen.
+    Interrupted) and waits until it has really ended.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        operation.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
-        raise
+    return await threads.in_thread(work, on_cancel=operation.cancel)
 
 
 async def together(*work: Coroutine[Any, Any, Any]) -> Any:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from banger_core.errors import BangerError, Conflict, HostNotReady
 from banger_core.model import ProcessId
 from banger_core.packages import install_command
+from banger_core.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,13 +151,12 @@ async def spawn(argv: Sequence[str], *, directory: Path) -> ProcessId:
         )
     if (last := recorded(directory)) and alive(last):
         raise Conflict(f"{directory} already has a running process", cause=f"its pid is {last.pid}")
-    launching = asyncio.ensure_future(asyncio.to_thread(_launch, list(argv), directory))
     try:
-        process = await asyncio.shield(launching)
+        process = await in_thread(_launch, list(argv), directory)
     except asyncio.CancelledError:
-        process = await launching
-        signal(process, signals.SIGKILL)
-        await wait_gone(process)
+        if launched := recorded(directory):
+            signal(launched, signals.SIGKILL)
+            await wait_gone(launched)
         raise
     reaper = asyncio.create_task(wait_gone(process))
     _reapers.add(reaper)

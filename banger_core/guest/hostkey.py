@@ -7,7 +7,6 @@ Formats: OpenSSH PROTOCOL.key; dropbear stores an SSH string of the key's type, 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import struct
@@ -16,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from banger_core.errors import IntegrityError
+from banger_core.threads import in_thread
 
 _MAGIC = b"openssh-key-v1\0"
 _TYPE = b"ssh-ed25519"
@@ -32,7 +32,7 @@ async def make_host_key(run: Run) -> tuple[bytes, str]:
     with tempfile.TemporaryDirectory(prefix="banger-key-") as directory:
         path = Path(directory) / "key"
         await run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)])
-        text = await asyncio.to_thread(path.read_bytes)
+        text = await in_thread(path.read_bytes)
     return dropbear_key(text)
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "banger_core"
 CAP = 500
 
-SPINE = {"errors", "model", "declare", "contracts", "jsonable", "sizes", "packages"}
+SPINE = {"errors", "model", "declare", "contracts", "jsonable", "sizes", "packages", "threads"}
 SHELF = SPINE | {"api", "hookspecs", "config", "plugins", "store", "kernel"}
 WORKSHOP = SHELF | {"plan", "rootfs", "guest", "engine", "networks"}
 

@@ -13,6 +13,7 @@ from banger_core.api import (
     IntegrityError,
     NotFound,
     Unreachable,
+    in_thread,
     secure_dir,
     write_atomic,
 )
@@ -185,7 +186,7 @@ class Archive:
             limit = min(release.index(self._architecture).size, _INDEX_MAX)
             return packages.find(unpack_index(packed, suffix, limit), names, mirror)
 
-        return await asyncio.to_thread(search)
+        return await in_thread(search)
 
     async def _index(self, release: Release, suffix: str) -> Path:
         wanted = release.index(self._architecture, suffix)

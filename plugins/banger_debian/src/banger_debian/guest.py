@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from banger_core.api import GuestFiles, GuestPin, Unreachable, blob_path
+from banger_core.api import GuestFiles, GuestPin, Unreachable, blob_path, in_thread
 from banger_debian.archive import Archive
 from banger_debian.memory import recall, remember
 from banger_debian.pack import BUILDER, PACKAGES, Pack
@@ -58,11 +57,11 @@ class DebianGuest:
         Raises Unreachable, IntegrityError and NoSpace.
         """
         pack = Pack(cx.cache_dir, pin)
-        if (files := await asyncio.to_thread(pack.load)) is not None:
+        if (files := await in_thread(pack.load)) is not None:
             return files
         async with Archive(cx, SUITE, pin.architecture) as archive:
             debs = await archive.fetch(_packages(pin.data), "programs of the guest runtime")
-        return await asyncio.to_thread(pack.make, debs)
+        return await in_thread(pack.make, debs)
 
 
 def _packages(data: Mapping[str, Any]) -> list[Package]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from banger_core.api import HostNotReady, ImagePin, Unreachable
+from banger_core.api import HostNotReady, ImagePin, Unreachable, in_thread
 from banger_debian.archive import Archive
 from banger_debian.bootstrap import Recipe, bootstrap
 from banger_debian.memory import recall, remember
@@ -102,7 +102,7 @@ class DebianImages:
             )
             with tarball.incoming() as new:
                 await bootstrap(recipe, repositories(recipe.suite, settings), settings, new, cx)
-                await asyncio.to_thread(tarball.keep, new)
+                await in_thread(tarball.keep, new)
 
     @contextmanager
     def layers(self, pin: ImagePin, cx: Context) -> Iterator[Iterable[Layer]]:

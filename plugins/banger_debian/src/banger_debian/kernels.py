@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 import re
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from banger_core.api import (
     Unreachable,
     blob_path,
     extract_vmlinux,
+    in_thread,
     room_in,
     write_atomic,
 )
@@ -95,7 +95,7 @@ class DebianKernels:
         suite = pin.name.partition("-")[0]
         async with Archive(cx, suite, pin.architecture) as archive:
             (deb,) = await archive.fetch([package], f"kernel {pin.version}")
-        return await asyncio.to_thread(_unpack, deb, pin, into, cx)
+        return await in_thread(_unpack, deb, pin, into, cx)
 
 
 async def _newest_kernel(archive: Archive, metapackage: str) -> Package:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from banger_core.api import (
@@ -13,6 +13,7 @@ from banger_core.api import (
     KernelFiles,
     KernelPin,
     NotFound,
+    in_thread,
 )
 from banger_kernels import shelf
 from banger_kernels.files import digest, link, place_kernel
@@ -28,7 +29,7 @@ class Catalogue:
 
     async def available(self, cx: Context) -> list[KernelEntry]:
         """List all entries by name, broken ones with their problem."""
-        return await asyncio.to_thread(_entries, cx.kernels_dir)
+        return await in_thread(_entries, cx.kernels_dir)
 
     async def resolve(self, name: str, cx: Context) -> KernelPin:
         """Pin an entry. Raises NotFound, and IntegrityError for a broken one."""
@@ -59,7 +60,7 @@ class Catalogue:
         Raises NotFound when it is gone, and IntegrityError when it is another one now.
         """
         await self.resolve(pin.name, cx)
-        return await asyncio.to_thread(_copy_out, cx.kernels_dir / pin.name, pin, into)
+        return await in_thread(_copy_out, cx.kernels_dir / pin.name, pin, into)
 
     async def add(
         self, pin: KernelPin, files: KernelFiles, cx: Context, *, replace: bool
@@ -74,17 +75,17 @@ class Catalogue:
         if not replace and shelf.exists(place):
             raise _taken(pin.name)
         try:
-            await asyncio.to_thread(shelf.add, place, pin, files, replace=replace)
+            await in_thread(partial(shelf.add, place, pin, files, replace=replace))
         except FileExistsError as problem:
             raise _taken(pin.name) from problem
-        return await asyncio.to_thread(shelf.describe, place)
+        return await in_thread(shelf.describe, place)
 
     async def remove(self, name: str, cx: Context) -> None:
         """Remove an entry, also a broken one. Raises NotFound."""
         names = shelf.names(cx.kernels_dir)
         if name not in names:
             raise NotFound("kernel", name, names, hints=["banger kernel list"])
-        await asyncio.to_thread(shelf.remove, cx.kernels_dir / name)
+        await in_thread(shelf.remove, cx.kernels_dir / name)
 
 
 def _taken(name: str) -> BangerError:

@@ -17,6 +17,7 @@ from banger_core.api import (
     ProcessId,
     VmDirs,
     VmPlan,
+    in_thread,
     process_alive,
 )
 from banger_qemu.command import command_line
@@ -43,7 +44,7 @@ class QemuDriver:
         boot a guest.
         """
         if self._tsc_khz is None:
-            self._tsc_khz = await asyncio.to_thread(host_tsc_khz)
+            self._tsc_khz = await in_thread(host_tsc_khz)
         if wanted == "tcg":
             return "tcg"
         verdict = await decide(dirs.kernel, dirs.initrd, cx)

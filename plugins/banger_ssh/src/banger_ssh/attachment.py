@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from banger_core.api import Context, HostileInput, VmRecord
+from banger_core.api import Context, HostileInput, VmRecord, in_thread
 from banger_ssh.known_hosts import forget, host_name, pin
 from banger_ssh.pinfile import PinFile
 
@@ -22,7 +20,7 @@ class KnownHosts:
         pins, names = PinFile(cx.ssh_dir), names_of(vm)
         key, comment = " ".join(vm.host_key.split()[:2]).encode(), COMMENT + vm.id.encode()
         try:
-            await asyncio.to_thread(pins.update, lambda data: pin(data, names, key, comment))
+            await in_thread(pins.update, lambda data: pin(data, names, key, comment))
         except ValueError as problem:
             raise HostileInput(
                 f"the host key of {vm.name} cannot be pinned", cause=str(problem)
@@ -31,7 +29,7 @@ class KnownHosts:
     async def detach(self, vm: VmRecord, cx: Context) -> None:
         """Forget the VM's name and address."""
         names = names_of(vm)
-        await asyncio.to_thread(PinFile(cx.ssh_dir).update, lambda data: forget(data, names))
+        await in_thread(PinFile(cx.ssh_dir).update, lambda data: forget(data, names))
 
 
 def names_of(vm: VmRecord) -> list[bytes]:
