@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from banger_core.contracts import (
+    CachingSource,
     Context,
     KernelCatalogue,
     Layer,
@@ -47,6 +48,7 @@ from banger_core.errors import (
 from banger_core.model import (
     GUEST_SSH_PORT,
     Accel,
+    CacheItem,
     Entry,
     EntryKind,
     Event,
@@ -80,8 +82,10 @@ if TYPE_CHECKING:
     from banger_core.engine.process import wait_gone as wait_process
     from banger_core.hookspecs import hookimpl
     from banger_core.kernel.vmlinux import extract_vmlinux
+    from banger_core.rootfs.stream import open_layer
     from banger_core.rootfs.tar import read_tar
     from banger_core.store.content import Ingest, blob_path, room_in, sync_directory, write_atomic
+    from banger_core.store.locks import FileLock
     from banger_core.threads import in_thread
 
 API_VERSION = 1
@@ -90,10 +94,12 @@ API_VERSION = 1
 _LAZY = {
     "blob_path": ("banger_core.store.content", "blob_path"),
     "extract_vmlinux": ("banger_core.kernel.vmlinux", "extract_vmlinux"),
+    "FileLock": ("banger_core.store.locks", "FileLock"),
     "hookimpl": ("banger_core.hookspecs", "hookimpl"),
     "in_thread": ("banger_core.threads", "in_thread"),
     "identify_process": ("banger_core.engine.process", "identify"),
     "Ingest": ("banger_core.store.content", "Ingest"),
+    "open_layer": ("banger_core.rootfs.stream", "open_layer"),
     "process_alive": ("banger_core.engine.process", "alive"),
     "process_status": ("banger_core.engine.process", "exit_status"),
     "read_tar": ("banger_core.rootfs.tar", "read_tar"),
@@ -121,6 +127,8 @@ __all__ = [
     "Accel",
     "BangerError",
     "Blocked",
+    "CacheItem",
+    "CachingSource",
     "Conflict",
     "Context",
     "Declared",
@@ -129,6 +137,7 @@ __all__ = [
     "EntryKind",
     "Event",
     "ExitCode",
+    "FileLock",
     "Finding",
     "Forward",
     "GuestFailed",
@@ -176,6 +185,7 @@ __all__ = [
     "hookimpl",
     "identify_process",
     "in_thread",
+    "open_layer",
     "process_alive",
     "process_status",
     "read_tar",

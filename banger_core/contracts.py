@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from banger_core.model import (
         Accel,
+        CacheItem,
         Entry,
         Finding,
         GuestFiles,
@@ -108,6 +109,12 @@ class Layer(Protocol):
 class ImageSource(Protocol):
     """Where images come from."""
 
+    def name(self, ref: ImageRef) -> str:
+        """Return what an image of ``ref`` is called here, without asking anybody: different ways
+        of writing one reference give one name, and it is the ``name`` of its pin. Raises
+        UsageProblem for what is no reference of this source.
+        """
+
     async def resolve(self, ref: ImageRef, cx: Context) -> ImagePin:
         """Say exactly which image ``ref`` is now, without fetching it. Raises NotFound."""
 
@@ -117,6 +124,16 @@ class ImageSource(Protocol):
     def layers(self, pin: ImagePin, cx: Context) -> AbstractContextManager[Iterable[Layer]]:
         """Open the layers of a fetched pin, lowest first. Runs in a worker thread; nothing is
         unpacked onto the host, the core merges and writes.
+        """
+
+
+@runtime_checkable
+class CachingSource(ImageSource, Protocol):
+    """An image source that keeps what it downloaded."""
+
+    async def prune(self, cx: Context, *, keep: int, dry_run: bool) -> list[CacheItem]:
+        """Remove what was not used for longest until ``keep`` bytes are left, never what a pull
+        uses, this process's or another's. Returns what went, or with ``dry_run`` what would.
         """
 
 

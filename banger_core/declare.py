@@ -45,13 +45,21 @@ class Declared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSource(Declared):
-    """Turns references of its schemes into root file systems; see ``contracts.ImageSource``."""
+    """Turns references of its schemes into root file systems; see ``contracts.ImageSource``.
+
+    ``path_schemes`` are those of them whose REST begins with a path on this host: the command
+    line makes it absolute, since the daemon works elsewhere.
+    """
 
     schemes: tuple[str, ...]
+    path_schemes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         Declared.__post_init__(self)
         _check_schemes(self.name, self.schemes)
+        for scheme in self.path_schemes:
+            if scheme not in self.schemes:
+                raise ValueError(f"{self.name}: path scheme {scheme!r} is not among its schemes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,10 +77,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """``SCHEME://REST``; ``scheme`` is empty for a bare reference."""
+    """``SCHEME://REST``; ``scheme`` is empty for a bare reference.
+
+    ``platform`` (``linux/arm64``) chooses among several; empty means this host's.
+    """
 
     scheme: str
     rest: str
+    platform: str = ""
 
     @classmethod
     def parse(cls, text: str) -> ImageRef:
@@ -121,6 +125,18 @@ class ImagePin:
     size: int = 0
     config: ImageConfig = field(default_factory=ImageConfig)
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheItem:
+    """Something that an image source keeps to save downloads: ``name`` is a digest or a file's
+    name, ``size`` its bytes on disk, ``used_at`` when it was last of use.
+    """
+
+    name: str
+    size: int
+    used_at: float
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,10 +267,12 @@ class ProcessId:
 class VmRequest:
     """What a user asked for. ``None`` means: the configured or computed default.
 
-    ``ephemeral`` VMs are deleted when ``lease`` (the asking process) is gone.
+    ``ephemeral`` VMs are deleted when ``lease`` (the asking process) is gone. ``entrypoint``
+    says that the image's own program will be run, so an image without one is refused.
     """
 
     image: str = ""
+    entrypoint: bool = False
     name: str | None = None
     vcpu: int | None = None
     memory: int | None = None

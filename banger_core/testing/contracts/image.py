@@ -33,6 +33,11 @@ class ImageSourceContract(Contract):
             self.asks(getattr(pin, field), f"the pin's {field} is not empty")
         self.survives_json(pin, "a pin")
 
+    def test_name_is_known_without_asking(self, subject: Any, cx: FakeContext) -> None:
+        ref = ImageRef.parse(self.ref)
+        pin = asyncio.run(subject.resolve(ref, cx))
+        self.asks(subject.name(ref) == pin.name, "name(ref) is the name of the pin")
+
     def test_resolving_twice_gives_the_same_pin(self, subject: Any, cx: FakeContext) -> None:
         ref = ImageRef.parse(self.ref)
         first, second = (asyncio.run(subject.resolve(ref, cx)) for _ in range(2))

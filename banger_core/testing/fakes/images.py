@@ -25,6 +25,10 @@ class FakeSource:
     and ``fake://endless`` is fetched until somebody interrupts it.
     """
 
+    def name(self, ref: ImageRef) -> str:
+        """The name in the reference."""
+        return ref.rest
+
     async def resolve(self, ref: ImageRef, cx: Context) -> ImagePin:  # noqa: ARG002 - the contract
         """Pin the image. Raises NotFound for ``missing``."""
         if ref.rest == "missing":
@@ -33,7 +37,7 @@ class FakeSource:
         return ImagePin(
             source="fake",
             ref=f"fake://{ref.rest}",
-            name=ref.rest,
+            name=self.name(ref),
             digest=f"sha256:{digest}",
             architecture="amd64",
             size=4096,

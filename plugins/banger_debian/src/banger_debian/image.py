@@ -37,6 +37,10 @@ _locks: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 class DebianImages:
     """The image source of ``debian://SUITE[?variant=V&include=A,B]``."""
 
+    def name(self, ref: ImageRef) -> str:
+        """Return ``debian-SUITE``, with variant and a digest of further packages when there are."""
+        return _name(parse_reference(ref))
+
     async def resolve(self, ref: ImageRef, cx: Context) -> ImagePin:
         """Pin the package indexes that the image is made from.
 
