@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from banger_core.engine.process import wait_gone as wait_process
     from banger_core.hookspecs import hookimpl
     from banger_core.kernel.vmlinux import extract_vmlinux
+    from banger_core.rootfs.layer import read_layer
     from banger_core.rootfs.stream import open_layer
     from banger_core.rootfs.tar import read_tar
     from banger_core.store.content import Ingest, blob_path, room_in, sync_directory, write_atomic
@@ -102,6 +103,7 @@ _LAZY = {
     "open_layer": ("banger_core.rootfs.stream", "open_layer"),
     "process_alive": ("banger_core.engine.process", "alive"),
     "process_status": ("banger_core.engine.process", "exit_status"),
+    "read_layer": ("banger_core.rootfs.layer", "read_layer"),
     "read_tar": ("banger_core.rootfs.tar", "read_tar"),
     "room_in": ("banger_core.store.content", "room_in"),
     "secure_dir": ("banger_core.config.paths", "secure_dir"),
@@ -188,6 +190,7 @@ __all__ = [
     "open_layer",
     "process_alive",
     "process_status",
+    "read_layer",
     "read_tar",
     "room_in",
     "secure_dir",

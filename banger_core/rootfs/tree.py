@@ -38,12 +38,16 @@ class Tree:
         self._layer = -1
         self._parents: dict[bytes, Node] = {}
         self._linked: set[tuple[Node, bytes]] = set()
+        # Below these nothing of lower layers is left: without that memory, a layer that hides the
+        # same directory again and again would take quadratic time
+        self._bare: set[Node] = set()
 
     def begin_layer(self) -> None:
         """Say that the entries from now on belong to the next layer."""
         self._layer += 1
         self._parents.clear()
         self._linked.clear()
+        self._bare.clear()
         self.root.layer = self._layer
 
     def apply(self, entry: Entry) -> Node | None:
@@ -242,6 +246,9 @@ class Tree:
         to_do = [top]
         while to_do:
             parent = to_do.pop()
+            if parent in self._bare:
+                continue
+            self._bare.add(parent)
             directory = _entries(parent)
             for name in list(directory):
                 node = directory[name]
