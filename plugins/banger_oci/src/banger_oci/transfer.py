@@ -29,6 +29,9 @@ class Sink(Protocol):
 class Origin(Protocol):
     """Where blobs come from: a registry, a layout or an archive."""
 
+    def __str__(self) -> str:
+        """What messages call it: the registry's host and the repository, or the file's path."""
+
     async def pour(
         self, blob: Descriptor, sink: Sink, *, offset: int = 0, validator: str = ""
     ) -> None:
