@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from banger_core.rootfs.layer import read_layer
     from banger_core.rootfs.stream import open_layer
     from banger_core.rootfs.tar import read_tar
+    from banger_core.sizes import format_size, parse_size
     from banger_core.store.content import Ingest, blob_path, room_in, sync_directory, write_atomic
     from banger_core.store.locks import FileLock
     from banger_core.threads import in_thread
@@ -96,11 +97,13 @@ _LAZY = {
     "blob_path": ("banger_core.store.content", "blob_path"),
     "extract_vmlinux": ("banger_core.kernel.vmlinux", "extract_vmlinux"),
     "FileLock": ("banger_core.store.locks", "FileLock"),
+    "format_size": ("banger_core.sizes", "format_size"),
     "hookimpl": ("banger_core.hookspecs", "hookimpl"),
     "in_thread": ("banger_core.threads", "in_thread"),
     "identify_process": ("banger_core.engine.process", "identify"),
     "Ingest": ("banger_core.store.content", "Ingest"),
     "open_layer": ("banger_core.rootfs.stream", "open_layer"),
+    "parse_size": ("banger_core.sizes", "parse_size"),
     "process_alive": ("banger_core.engine.process", "alive"),
     "process_status": ("banger_core.engine.process", "exit_status"),
     "read_layer": ("banger_core.rootfs.layer", "read_layer"),
@@ -184,10 +187,12 @@ __all__ = [
     "VmmDriver",
     "blob_path",
     "extract_vmlinux",
+    "format_size",
     "hookimpl",
     "identify_process",
     "in_thread",
     "open_layer",
+    "parse_size",
     "process_alive",
     "process_status",
     "read_layer",
