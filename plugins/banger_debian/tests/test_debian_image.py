@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,19 @@ class TestContract(ImageSourceContract):
     @pytest.fixture
     def cx(self, archive, cx):
         return cx
+
+
+def test_only_this_hosts_platform_can_be_made(cx, archive):
+    def of(platform):
+        ref = replace(ImageRef.parse("debian://bookworm"), platform=platform)
+        return asyncio.run(DebianImages().resolve(ref, cx))
+
+    own = resolve(cx)
+    assert of(f"linux/{own.architecture}").digest == own.digest
+    with pytest.raises(UsageProblem) as caught:
+        of("linux/riscv64")
+    assert caught.value.summary == "debian://bookworm cannot be made for 'linux/riscv64'"
+    assert f"linux/{own.architecture}" in caught.value.cause
 
 
 def test_mmdebstrap_gets_the_pinned_recipe_and_a_place_of_its_own(cx, archive, tools):

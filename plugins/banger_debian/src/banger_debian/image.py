@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from banger_core.api import HostNotReady, ImagePin, Unreachable, in_thread
+from banger_core.api import HostNotReady, ImagePin, Unreachable, UsageProblem, in_thread
 from banger_debian.archive import Archive
 from banger_debian.bootstrap import Recipe, bootstrap
 from banger_debian.memory import recall, remember
@@ -50,6 +50,7 @@ class DebianImages:
         """
         wanted = parse_reference(ref)
         architecture = check_architecture(platform.machine())
+        _check_platform(ref, architecture)
         include = sorted({*DEFAULT_INCLUDE, *settings_of(cx).extra_packages, *wanted.include})
         name = _name(wanted)
         key = f"image-{name}-{architecture}"
@@ -118,6 +119,16 @@ class DebianImages:
             )
         with tarball.path.open("rb") as file:
             yield [tarball.layer(file)]
+
+
+def _check_platform(ref: ImageRef, architecture: str) -> None:
+    """Refuse another platform than this host's: its packages are configured by running them."""
+    if ref.platform not in ("", architecture, f"linux/{architecture}"):
+        raise UsageProblem(
+            f"{ref} cannot be made for {ref.platform[:100]!r}",
+            cause=f"its packages run while they are set up, and this host is linux/{architecture}",
+            hints=[f"banger image pull {ref}"],
+        )
 
 
 def _tarball(digest: str, cx: Context) -> Tarball:
