@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -14,7 +14,11 @@ from banger_core.contracts import Machine
 from banger_core.errors import BangerError, PluginError
 
 if TYPE_CHECKING:
+    from banger_core.contracts import Layer
+    from banger_core.model import Entry
     from banger_core.plugins.record import PluginRecord
+
+    Chunk = bytes | memoryview | int
 
 T = TypeVar("T")
 
@@ -30,11 +34,15 @@ def isolated(plugin: PluginRecord, where: str) -> Iterator[None]:
     except BangerError:
         raise
     except (Exception, SystemExit) as problem:
-        log = logging.getLogger(f"banger.plugin.{plugin.name}")
-        log.exception("%s failed in %s", plugin.label, where)
-        text = " ".join(str(problem).split())
-        said = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
-        raise plugin_error(plugin, where, said) from problem
+        raise _blamed(problem, plugin, where) from problem
+
+
+def _blamed(problem: BaseException, plugin: PluginRecord, where: str) -> PluginError:
+    log = logging.getLogger(f"banger.plugin.{plugin.name}")
+    log.error("%s failed in %s", plugin.label, where, exc_info=problem)
+    text = " ".join(str(problem).split())
+    said = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+    return plugin_error(plugin, where, said)
 
 
 def plugin_error(plugin: PluginRecord, where: str, problem: str) -> PluginError:
@@ -45,8 +53,8 @@ def plugin_error(plugin: PluginRecord, where: str, problem: str) -> PluginError:
 def isolate(implementation: T, plugin: PluginRecord, where: str) -> T:
     """Return ``implementation`` with every call of its public methods ``isolated``.
 
-    Coroutines, async iterators and context managers that they return are isolated too, and so is
-    a ``Machine``. A function is wrapped as it is.
+    Coroutines, async iterators and context managers that they return are isolated too, and so
+    are a ``Machine`` and the layers of an image, to the last byte. A function is wrapped as it is.
     """
     if inspect.isfunction(implementation):
         return cast("T", _guarded(implementation, plugin, where))
@@ -120,4 +128,48 @@ def _entered(
     with contextlib.ExitStack() as stack:
         with isolated(plugin, where):
             inside = stack.enter_context(manager)
-        yield inside
+        yield _Layers(inside, plugin, where) if _is_iterable(inside) else inside
+
+
+def _is_iterable(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+class _Layers:
+    """The layers of an image. Those who read them get ours, which read the plugin's."""
+
+    def __init__(self, layers: Iterable[Layer], plugin: PluginRecord, where: str) -> None:
+        self._layers, self._plugin, self._where = layers, plugin, where
+
+    def __iter__(self) -> Iterator[Layer]:
+        with isolated(self._plugin, self._where):
+            for layer in self._layers:
+                yield _Layer(layer, self._plugin, self._where)
+
+
+class _Layer:
+    """One layer. There are tens of thousands of entries: a ``with`` for each would be felt."""
+
+    def __init__(self, layer: Layer, plugin: PluginRecord, where: str) -> None:
+        self._layer, self._plugin, self._where = layer, plugin, where
+        with isolated(plugin, where):
+            self.digest = layer.digest
+
+    def entries(self) -> Iterator[Entry]:
+        """The layer's entries; what they and their data raise names the plugin."""
+        with isolated(self._plugin, self._where), contextlib.ExitStack() as stack:
+            entries = self._layer.entries()
+            if close := getattr(entries, "close", None):
+                stack.callback(close)
+            for entry in entries:
+                if entry.data is not None:
+                    entry.data = self._data(entry.data)
+                yield entry
+
+    def _data(self, data: Iterator[Chunk]) -> Iterator[Chunk]:
+        try:
+            yield from data
+        except BangerError:
+            raise
+        except (Exception, SystemExit) as problem:
+            raise _blamed(problem, self._plugin, self._where) from problem

@@ -21,6 +21,7 @@ from banger_core.declare import (
 )
 from banger_core.errors import Conflict, NotFound, PluginError, UsageProblem
 from banger_core.hookspecs import hookimpl
+from banger_core.model import Entry, EntryKind
 
 
 class Plugin:
@@ -325,6 +326,97 @@ def test_machine_is_isolated_too(misbehaving):
 def test_entering_a_context_manager_is_isolated(misbehaving):
     with pytest.raises(PluginError, match="layers"), misbehaving.layers():
         pass
+
+
+class Layer:
+    """Fails where ``place`` says."""
+
+    def __init__(self, place):
+        self._place = place
+
+    @property
+    def digest(self):
+        return self._fails("digest") or "sha256:" + "0" * 64
+
+    def entries(self):
+        yield Entry(path=b"a", kind=EntryKind.FILE, size=2, data=self._content())
+        self._fails("entries")
+        yield Entry(path=b"b", kind=EntryKind.DIRECTORY)
+
+    def _content(self):
+        yield b"a"
+        self._fails("content")
+        yield b"b"
+
+    def _fails(self, place):
+        if place == self._place:
+            raise ZeroDivisionError(place)
+
+
+class Layered:
+    """An image source whose every image fails in the place that is its source."""
+
+    name = resolve = fetch = lambda _: None
+
+    @contextmanager
+    def layers(self, place, cx):
+        def opened():
+            yield Layer(place)
+            if place == "layers":
+                raise ZeroDivisionError(place)
+
+        yield opened()
+
+
+@pytest.fixture
+def layered(fresh_registry, code):
+    code.Layered = Layered
+    source = ImageSource(
+        name="odd", summary="Odd", load="under_test_code:Layered", schemes=("odd",)
+    )
+    return fresh_registry(plugin("a", banger_image_sources=[source])).image_sources.load("odd")
+
+
+def read(source, place):
+    with source.layers(place, None) as layers:
+        return [
+            (layer.digest[:6], entry.path, b"".join(entry.data or ()))
+            for layer in layers
+            for entry in layer.entries()
+        ]
+
+
+def test_layers_are_read_as_they_are(layered):
+    assert read(layered, "") == [("sha256", b"a", b"ab"), ("sha256", b"b", b"")]
+
+
+@pytest.mark.parametrize("place", ["digest", "layers", "entries", "content"])
+def test_failure_while_layers_are_read_names_the_plugin(layered, place):
+    with pytest.raises(PluginError) as caught:
+        read(layered, place)
+    assert caught.value.summary == (
+        "plugin 'a' (under-test 0) failed in under_test_code:Layered.layers"
+    )
+    assert caught.value.cause == f"ZeroDivisionError: {place}"
+
+
+def test_who_leaves_a_layer_early_closes_the_plugin_s_iterator(layered, monkeypatch):
+    closed = []
+
+    def entries(_):
+        try:
+            yield Entry(path=b"a", kind=EntryKind.DIRECTORY)
+            yield Entry(path=b"b", kind=EntryKind.DIRECTORY)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(Layer, "entries", entries)
+    with layered.layers("", None) as layers:
+        for layer in layers:
+            read = layer.entries()
+            assert next(read).path == b"a"
+            read.close()
+    assert closed == [True]
 
 
 def test_failure_inside_a_context_is_not_blamed_on_the_plugin(fresh_registry, fake_context):
