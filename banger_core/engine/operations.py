@@ -16,7 +16,10 @@ from banger_core.errors import BangerError, Interrupted, NotFound
 T = TypeVar("T")
 
 PROGRESS_INTERVAL = 0.1
-"""Progress is told at most this often (seconds)."""
+"""Progress of one thing is told at most this often (seconds)."""
+
+AT_ONCE = 256
+"""So many things can be under way at once before their progress is told more often."""
 
 
 class Operation:
@@ -29,8 +32,7 @@ class Operation:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._cancelled = threading.Event()
-        self._told = 0.0
-        self._said = ""
+        self._told: dict[str, float] = {}
         self.began = time.monotonic()
         self.timing: dict[str, float] = {}
 
@@ -53,13 +55,24 @@ class Operation:
         self._tell("notice", text=text)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Say how far something is; thinned out, but its end is always told."""
+        """Say how far something is; thinned out, but its end is always told.
+
+        What goes on side by side is thinned each for itself.
+        """
         self.check()
         now = time.monotonic()
-        if what == self._said and done < total and now - self._told < PROGRESS_INTERVAL:
+        if total and done >= total:
+            self._told.pop(what, None)
+        elif now - self._told.get(what, -PROGRESS_INTERVAL) < PROGRESS_INTERVAL:
             return
-        self._said, self._told = what, now
+        else:
+            self._remember(what, now)
         self._tell("progress", what=what, done=done, total=total)
+
+    def _remember(self, what: str, now: float) -> None:
+        if len(self._told) >= AT_ONCE:
+            self._told.clear()
+        self._told[what] = now
 
     def mark(self, name: str) -> None:
         """Remember how many seconds after the beginning ``name`` was reached."""

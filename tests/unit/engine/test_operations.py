@@ -6,7 +6,7 @@ import time
 import pytest
 
 from banger_core.engine.events import EventBus
-from banger_core.engine.operations import Operation, Operations, in_thread, together
+from banger_core.engine.operations import AT_ONCE, Operation, Operations, in_thread, together
 from banger_core.errors import Conflict, Interrupted, NotFound
 
 
@@ -110,6 +110,37 @@ def test_progress_is_thinned_but_its_end_is_told():
     told = [event.data["done"] for event in collect(work) if event.kind == "progress"]
     assert told[-1] == 1000
     assert len(told) < 100
+
+
+def test_what_goes_on_side_by_side_is_thinned_each_for_itself():
+    async def work(operation):
+        for done in range(1001):
+            for layer in ("one", "two", "three"):
+                operation.progress(layer, done, 1000)
+
+    told = [event.data for event in collect(work) if event.kind == "progress"]
+    assert len(told) < 100
+    for layer in ("one", "two", "three"):
+        assert [data["done"] for data in told if data["what"] == layer][-1] == 1000
+
+
+def test_progress_without_a_known_end_is_thinned_too():
+    async def work(operation):
+        for done in range(1000):
+            operation.progress("copying", done, 0)
+
+    told = [event.data["done"] for event in collect(work) if event.kind == "progress"]
+    assert told[0] == 0
+    assert len(told) < 100
+
+
+def test_progress_of_ever_new_things_takes_no_ever_growing_memory():
+    async def work(operation):
+        for number in range(10 * AT_ONCE):
+            operation.progress(f"file {number}", 0, 10)
+            assert len(operation._told) <= AT_ONCE
+
+    assert collect(work)[-1].kind == "operation.done"
 
 
 def test_an_unknown_operation_cannot_be_cancelled():
