@@ -29,12 +29,22 @@ class StopVm(Body):
 
 
 class PullImage(Body):
-    """Pull an image. ``size`` is the virtual size of its disk in bytes."""
+    """Pull an image. ``name`` is what to call it here, ``size`` the virtual size of its disk in
+    bytes, ``platform`` (``linux/amd64``) which one of several it is.
+    """
 
     ref: str = Field(min_length=1, max_length=4096)
-    name: str = ""
+    name: str | None = None
     kernel: str = ""
     size: int | None = None
+    platform: str = Field(default="", max_length=100)
+
+
+class PruneCache(Body):
+    """Prune what image sources keep, down to ``keep`` bytes for each; ``dry_run`` only lists."""
+
+    keep: int = Field(default=0, ge=0)
+    dry_run: bool = False
 
 
 class PullKernel(Body):

@@ -7,12 +7,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from banger_core.daemon.bodies import PullImage, PullKernel
+from banger_core.daemon.bodies import PruneCache, PullImage, PullKernel
 from banger_core.daemon.routes import Endpoint, read_body
 from banger_core.daemon.streams import stream_operation
 from banger_core.daemon.views import image_view, kernel_view
+from banger_core.engine.caches import prune_caches
 from banger_core.engine.engine import Engine
 from banger_core.engine.operations import Operation
+from banger_core.jsonable import to_json
 from banger_core.model import ImageRecord
 
 
@@ -31,8 +33,8 @@ def _images(engine: Engine) -> list[Endpoint]:
         return JSONResponse({"images": [view(image) for image in images]})
 
     async def show_image(request: Request) -> Response:
-        """One image, by name, id or unique prefix of an id."""
-        return JSONResponse(view(engine.records.image(request.path_params["name"])))
+        """One image, by name, id, unique prefix of an id, or reference."""
+        return JSONResponse(view(engine.images.find(request.path_params["name"])))
 
     async def pull(request: Request) -> Response:
         """Pull an image: everything fetched, verified and written, or nothing kept."""
@@ -40,7 +42,12 @@ def _images(engine: Engine) -> list[Endpoint]:
 
         async def work(operation: Operation) -> Any:
             image, new = await engine.images.pull(
-                body.ref, operation, name=body.name, kernel=body.kernel, size=body.size
+                body.ref,
+                operation,
+                name=body.name,
+                kernel=body.kernel,
+                size=body.size,
+                platform=body.platform,
             )
             operation.mark("total")
             return {"image": view(image), "new": new, "timing": operation.timing}
@@ -57,9 +64,20 @@ def _images(engine: Engine) -> list[Endpoint]:
 
         return stream_operation(engine, f"deleting image {name}", work)
 
+    async def prune_cache(request: Request) -> Response:
+        """Remove what image sources keep to save downloads, unless a pull uses it."""
+        body = await read_body(request, PruneCache)
+
+        async def work(operation: Operation) -> Any:
+            pruned = await prune_caches(engine, operation, keep=body.keep, dry_run=body.dry_run)
+            return {"items": [{"source": name, **to_json(item)} for name, item in pruned]}
+
+        return stream_operation(engine, "pruning the cache of images", work)
+
     return [
         Endpoint("GET", "/v1/images", list_images),
         Endpoint("POST", "/v1/images/pull", pull, PullImage, streams=True),
+        Endpoint("POST", "/v1/images/cache/prune", prune_cache, PruneCache, streams=True),
         Endpoint("GET", "/v1/images/{name:path}", show_image),
         Endpoint("DELETE", "/v1/images/{name:path}", delete, streams=True),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from banger_core.jsonable import to_json
-from banger_core.model import ImageRecord, KernelEntry, VmRecord
+from banger_core.model import ImagePin, ImageRecord, KernelEntry, VmRecord
 
 
 def vm_view(record: VmRecord) -> dict[str, Any]:
@@ -37,6 +37,16 @@ def vm_view(record: VmRecord) -> dict[str, Any]:
     }
 
 
+def vm_details(record: VmRecord) -> dict[str, Any]:
+    """One VM, with what its image says about running programs."""
+    pin = record.plan.image
+    return {
+        **vm_view(record),
+        "platform": _platform(pin),
+        "config": to_json(pin.config),
+    }
+
+
 def image_view(image: ImageRecord, used_by: list[str]) -> dict[str, Any]:
     """One image."""
     return {
@@ -46,6 +56,7 @@ def image_view(image: ImageRecord, used_by: list[str]) -> dict[str, Any]:
         "source": image.pin.source,
         "digest": image.pin.digest,
         "architecture": image.pin.architecture,
+        "platform": _platform(image.pin),
         "kernel": f"{image.kernel.name} {image.kernel.version}",
         "disk_size": image.disk_size,
         "content_size": image.content_size,
@@ -59,3 +70,7 @@ def image_view(image: ImageRecord, used_by: list[str]) -> dict[str, Any]:
 def kernel_view(entry: KernelEntry, *, provider: str = "", here: bool = True) -> dict[str, Any]:
     """One kernel, here or on offer."""
     return {**to_json(entry), "provider": provider, "here": here}
+
+
+def _platform(pin: ImagePin) -> str:
+    return f"linux/{pin.architecture}"

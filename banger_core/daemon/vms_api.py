@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from banger_core.daemon.bodies import CreateVm, StopVm
 from banger_core.daemon.routes import Endpoint, read_body
 from banger_core.daemon.streams import stream_operation
-from banger_core.daemon.views import vm_view
+from banger_core.daemon.views import vm_details, vm_view
 from banger_core.engine.console import ConsoleRing, EscapeStripper
 from banger_core.engine.engine import Engine
 from banger_core.engine.operations import Operation
@@ -34,7 +34,7 @@ def _readers(engine: Engine) -> list[Endpoint]:
 
     async def show_vm(request: Request) -> Response:
         """One VM, by name, id or unique prefix of an id."""
-        return JSONResponse(vm_view(engine.records.vm(request.path_params["ref"])))
+        return JSONResponse(vm_details(engine.records.vm(request.path_params["ref"])))
 
     async def logs(request: Request) -> Response:
         """What the serial console said; ``follow``, ``raw`` and ``tail`` (bytes) as wanted."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, in_thread, together
-from banger_core.errors import Conflict
+from banger_core.errors import Conflict, NotFound
 from banger_core.guest.initrd import build_initrd, initrd_digest
 from banger_core.model import GuestPin, ImagePin, ImageRecord, KernelFiles, KernelPin, VmPlan
-from banger_core.plan.names import make_id
+from banger_core.plan.limits import check_estimate
+from banger_core.plan.names import check_image_name, make_id
 from banger_core.rootfs.build import RootfsFacts, build_rootfs
 
 if TYPE_CHECKING:
@@ -31,19 +32,42 @@ class ImageStore:
         self._engine = engine
         self._locks: dict[str, asyncio.Lock] = {}
 
+    def find(self, ref: str) -> ImageRecord:
+        """The image here that ``ref`` means: a name, an id, a unique prefix of an id, or a
+        reference. Raises NotFound with the names there are, UsageProblem when ambiguous.
+        """
+        try:
+            return self._engine.records.image(ref)
+        except NotFound:
+            if image := self._engine.chooser().any_image(ref):
+                return image
+            raise
+
     async def pull(
-        self, ref: str, operation: Operation, *, name: str = "", kernel: str = "", size: int | None
+        self,
+        ref: str,
+        operation: Operation,
+        *,
+        name: str | None = None,
+        kernel: str = "",
+        size: int | None = None,
+        platform: str = "",
     ) -> tuple[ImageRecord, bool]:
         """Make ``ref`` an image here, as it is now at its source.
 
-        Returns the image, and whether it is new (False: the same one was here already). ``size``
-        is the virtual size of its disk in bytes (None: the configured one).
+        Returns the image, and whether it is new (False: the same one was here already). ``name``
+        is what it is called here (None: as its source calls it), ``size`` the virtual size of its
+        disk in bytes (None: the configured one), ``platform`` which one of several it is
+        (``linux/amd64``; empty: this host's).
         """
+        if name is not None:
+            check_image_name(name)
         operation.step(f"resolving {ref}")
         chooser = self._engine.chooser(operation)
         pin, kernel_pin, guest = await together(
-            chooser.image(ref), chooser.kernel(kernel), chooser.guest()
+            chooser.image(ref, platform), chooser.kernel(kernel), chooser.guest()
         )
+        check_estimate(size or self._engine.settings.image.size, pin.size, pin.ref)
         return await self.ensure(pin, kernel_pin, guest, operation, name=name, size=size)
 
     async def for_plan(self, plan: VmPlan, operation: Operation) -> ImageRecord:
@@ -64,7 +88,7 @@ class ImageStore:
         guest: GuestPin,
         operation: Operation,
         *,
-        name: str = "",
+        name: str | None = None,
         size: int | None = None,
     ) -> tuple[ImageRecord, bool]:
         """Return the image of exactly these pins, made now when it is not here yet."""
@@ -157,7 +181,7 @@ class ImageStore:
                     other.unlink(missing_ok=True)
         return out
 
-    def _rename(self, image: ImageRecord, name: str) -> ImageRecord:
+    def _rename(self, image: ImageRecord, name: str | None) -> ImageRecord:
         if not name or image.name == name:
             return image
         renamed = replace(image, name=name)
@@ -177,7 +201,7 @@ class ImageStore:
 
     async def delete(self, ref: str, operation: Operation) -> ImageRecord:
         """Delete an image. Raises NotFound, and Conflict while a VM is made of it."""
-        image = self._engine.records.image(ref)
+        image = self.find(ref)
         users = self._engine.records.vms_using_image(image.id)
         if users:
             names = ", ".join(sorted(vm.name for vm in users))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import platform
+import platform as host
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from banger_core.errors import NotFound, UsageProblem
+from banger_core.errors import BangerError, NotFound, UsageProblem
 from banger_core.model import GuestPin, ImagePin, ImageRecord, ImageRef, KernelPin
+from banger_core.plan.local import find_image
 from banger_core.plan.review import check_needs
+from banger_core.plugins.known import install_advice
 
 if TYPE_CHECKING:
     from banger_core.config.settings import Settings
@@ -36,21 +39,27 @@ class Chooser:
         self._here, self._context = here, context
 
     def local_image(self, text: str) -> ImageRecord | None:
-        """The image here that ``text`` means: a name, an id, or the reference it came from."""
-        return next(
-            (
-                image
-                for image in self._here.images()
-                if text in (image.name, image.id, image.pin.ref)
-            ),
-            None,
+        """The image here that ``text`` means and that this host can run; see ``find_image``.
+
+        Nobody is asked, and a source only how it would call ``text``.
+        """
+        native = host_architecture()
+        return find_image(
+            text,
+            [image for image in self._here.images() if image.pin.architecture == native],
+            self._called,
         )
 
-    async def image(self, text: str) -> ImagePin:
+    def any_image(self, text: str) -> ImageRecord | None:
+        """``local_image`` for any host's images."""
+        return find_image(text, self._here.images(), self._called)
+
+    async def image(self, text: str, platform: str = "") -> ImagePin:
         """Ask the source of ``text`` which image that is now.
 
-        A bare reference goes to the configured default source. Raises NotFound when no such
-        image or source exists.
+        ``platform`` (``linux/amd64``) chooses among several; empty means this host's. Raises
+        NotFound when no such image or source exists, and UsageProblem for an image that this
+        host cannot run.
         """
         ref = ImageRef.parse(text)
         if not ref.rest:
@@ -59,16 +68,30 @@ class Chooser:
                 cause="an image is SCHEME://REF, or the name of one that is here",
                 hints=["banger image list", f"banger image pull {self._settings.image.default}"],
             )
+        name, ref = self._source(ref)
         sources = self._registry.image_sources
-        if ref.scheme:
-            name = self._registry.image_source_for(ref.scheme)
-        else:
-            name = self._settings.image.default_source
-            if name not in sources.names():
-                raise self._no_default_source(text, name)
-            ref = ImageRef(sources.declared(name).schemes[0], ref.rest)
         check_needs([sources.declared(name)])
-        return await sources.load(name).resolve(ref, self._context(name))
+        wanted = replace(ref, platform=platform)
+        pin = await sources.load(name).resolve(wanted, self._context(name))
+        check_architecture(pin)
+        return pin
+
+    def _source(self, ref: ImageRef) -> tuple[str, ImageRef]:
+        """The source of ``ref``, and ``ref`` as that one reads it. Raises NotFound."""
+        if ref.scheme:
+            return self._registry.image_source_for(ref.scheme), ref
+        name = self._settings.image.default_source
+        if name not in self._registry.image_sources.names():
+            raise self._no_default_source(ref.rest, name)
+        return name, ImageRef(self._registry.image_sources.declared(name).schemes[0], ref.rest)
+
+    def _called(self, text: str) -> tuple[str, str]:
+        try:
+            name, ref = self._source(ImageRef.parse(text))
+            return name, self._registry.image_sources.load(name).name(ref)
+        except BangerError:
+            # Whoever goes on to ask the source is told why; here it only means: nothing local
+            return "", ""
 
     def _no_default_source(self, text: str, source: str) -> NotFound:
         """A bare name that is no image here, and nowhere to ask."""
@@ -83,6 +106,7 @@ class Chooser:
             [image.name for image in self._here.images()],
             hints=[
                 f"name a source that is installed: {', '.join(schemes)}…",
+                *install_advice(source, self._registry.plugins()),
                 f"banger plugin list ({source!r}, where bare names go, is not among them)",
             ],
         )
@@ -115,10 +139,22 @@ class Chooser:
 
 def host_architecture() -> str:
     """Return this host's architecture in OCI's words (``amd64``). Raises UsageProblem."""
-    machine = platform.machine()
+    machine = host.machine()
     try:
         return {"x86_64": "amd64", "aarch64": "arm64"}[machine]
     except KeyError:
         raise UsageProblem(
             f"banger does not run on {machine}", cause="amd64 and arm64 are supported"
         ) from None
+
+
+def check_architecture(pin: ImagePin) -> None:
+    """Raise UsageProblem when a machine of ``pin`` cannot run on this host."""
+    native = host_architecture()
+    if pin.architecture != native:
+        foreign = f"linux/{pin.architecture[:40]}"
+        raise UsageProblem(
+            f"{pin.ref[:255]} is an image for {foreign}, and this host is linux/{native}",
+            cause=f"a machine of {foreign} cannot run here: banger emulates no other processor",
+            hints=[f"leave --platform away, or choose an image that exists for linux/{native}"],
+        )

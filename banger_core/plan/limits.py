@@ -13,6 +13,9 @@ MEMORY_FLOOR = 64 << 20
 VCPU_CEILING = 64
 DISK_CEILING = 16 << 40
 
+HIDDEN = 4
+"""No image keeps less than one part in so many of what its layers bring."""
+
 
 def check_vcpu(count: int) -> int:
     """Return ``count`` when the host can give that many virtual CPUs. Raises UsageProblem."""
@@ -64,6 +67,22 @@ def check_disk(size: int, least: int) -> int:
             hints=["--disk-size 8G"],
         )
     return -(-size >> 20) << 20
+
+
+def check_estimate(size: int, estimate: int, ref: str) -> None:
+    """Raise UsageProblem when a disk of ``size`` bytes is certainly too small for an image that
+    is not here yet and has about ``estimate`` bytes (0: unknown).
+
+    An estimate counts what upper layers replace and remove, so that the content may be a good
+    deal smaller: only a disk of less than a quarter of it is refused. What the image really
+    needs is checked once it is here.
+    """
+    if size < estimate // HIDDEN:
+        raise UsageProblem(
+            f"a disk of {format_size(size)} is too small for {ref[:255]}",
+            cause=f"the image has about {format_size(estimate)}",
+            hints=[f"--disk-size {size_argument(2 * estimate)}"],
+        )
 
 
 def host_memory() -> int:

@@ -9,6 +9,7 @@ from collections.abc import Container
 from banger_core.errors import UsageProblem
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
 _MANNERS = (
     "able amber ample azure brave brief bright brisk calm clear clever cosy crisp curious dapper "
@@ -36,6 +37,19 @@ def check_name(name: str) -> str:
             cause="a name is a DNS label: 1 to 63 letters a-z, digits and hyphens, "
             "no hyphen at either end",
             hints=[f"--name {suggestion}"] if (suggestion := _nearest_label(name)) else [],
+        )
+    return name
+
+
+def check_image_name(name: str) -> str:
+    """Return ``name`` when an image can be called that here. Raises UsageProblem."""
+    if not _IMAGE_NAME.fullmatch(name) or "://" in name:
+        near = re.sub(r"[^A-Za-z0-9._/:@-]+|:(?=//)", "-", name[:255]).lstrip("._/:@-")
+        raise UsageProblem(
+            f"{name[:80]!r} cannot be the name of an image",
+            cause="a name has 1 to 255 letters A-Z and a-z, digits and '._-/:@', begins with a "
+            "letter or digit, and has no '://'",
+            hints=[f"--name {near or 'web-base'}"],
         )
     return name
 

@@ -19,7 +19,7 @@ from banger_core.model import (
     VmRequest,
     VmState,
 )
-from banger_core.plan.limits import check_disk, check_memory, check_vcpu
+from banger_core.plan.limits import check_disk, check_estimate, check_memory, check_vcpu
 from banger_core.plan.names import check_name, make_id, make_name
 from banger_core.plan.review import check_needs
 from banger_core.rootfs.build import FLOOR
@@ -103,7 +103,7 @@ def make_plan(
         guest=pins.guest,
         vcpu=check_vcpu(request.vcpu or settings.vm.vcpu),
         memory=check_memory(request.memory or settings.vm.memory),
-        disk_size=_disk_size(request, pins.image, settings),
+        disk_size=_disk_size(request, pins, settings),
         net=net,
         driver=driver,
         disk_format=declared.disk_formats[0],
@@ -115,11 +115,13 @@ def make_plan(
     )
 
 
-def _disk_size(request: VmRequest, image: ImageRecord | None, settings: Settings) -> int:
+def _disk_size(request: VmRequest, pins: Pins, settings: Settings) -> int:
     """The root disk's size in bytes. What an image needs is known once it is here; the engine
     checks again after the pull, before it makes a disk.
     """
-    wanted = request.disk_size or settings.vm.disk_size
-    if image is None:
-        return check_disk(wanted or settings.image.size, FLOOR)
-    return check_disk(wanted or image.disk_size, image.minimum_size)
+    wanted, image = request.disk_size or settings.vm.disk_size, pins.image
+    if image is not None:
+        return check_disk(wanted or image.disk_size, image.minimum_size)
+    size = check_disk(wanted or settings.image.size, FLOOR)
+    check_estimate(size, pins.image_pin.size, pins.image_pin.ref)
+    return size

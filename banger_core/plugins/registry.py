@@ -14,6 +14,7 @@ from banger_core.jsonable import from_json
 from banger_core.plugins.index import Index, load_index
 from banger_core.plugins.isolation import isolate, isolated, plugin_error
 from banger_core.plugins.kinds import KINDS, SETTINGS, Kind, missing_methods
+from banger_core.plugins.known import install_advice
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -159,10 +160,15 @@ class Registry:
         return self.index.plugins
 
     def image_source_for(self, scheme: str) -> str:
-        """Return the name of the image source for ``scheme``. Raises NotFound or Conflict."""
+        """Return the name of the image source for ``scheme``. Raises Conflict, and NotFound with
+        what to install.
+        """
         owners = self._schemes().get(scheme, [])
         if not owners:
-            raise NotFound("image scheme", scheme, self._schemes(), hints=["banger plugin list"])
+            advice = install_advice(scheme, self.plugins())
+            raise NotFound(
+                "image scheme", scheme, self._schemes(), hints=[*advice, "banger plugin list"]
+            )
         if len(owners) > 1:
             raise _clash("image scheme", scheme, [owner.plugin for owner in owners])
         return owners[0].declaration.name

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from banger_core.errors import NotFound
+from banger_core.errors import NotFound, UsageProblem
 from banger_core.model import Entry, EntryKind, ImagePin, ImageRef
 from banger_core.testing.contracts.base import Contract
 
@@ -48,6 +49,11 @@ class ImageSourceContract(Contract):
     def test_unknown_image_is_not_found(self, subject: Any, cx: FakeContext) -> None:
         ref = ImageRef.parse(self.missing)
         asyncio.run(self.refuses(NotFound, subject.resolve(ref, cx), f"resolving {self.missing}"))
+
+    def test_a_platform_that_cannot_be_had_is_refused(self, subject: Any, cx: FakeContext) -> None:
+        ref = replace(ImageRef.parse(self.ref), platform="plan9/mips")
+        what = f"resolving {self.ref} for {ref.platform}"
+        asyncio.run(self.refuses(UsageProblem, subject.resolve(ref, cx), what))
 
     def test_fetch_can_be_repeated_and_reports_sane_progress(
         self, subject: Any, cx: FakeContext

@@ -8,41 +8,53 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from banger_core.errors import IntegrityError, NotFound, Unreachable
-from banger_core.model import Entry, EntryKind, ImageConfig, ImagePin
+from banger_core.errors import IntegrityError, NotFound, Unreachable, UsageProblem
+from banger_core.model import CacheItem, Entry, EntryKind, ImageConfig, ImagePin
+from banger_core.plan.choose import host_architecture
 
 if TYPE_CHECKING:
     from banger_core.contracts import Context, Layer
     from banger_core.model import ImageRef
 
-KNOWN = ("small", "unreachable", "corrupt", "buggy", "endless")
+KNOWN = ("small", "large", "unreachable", "corrupt", "buggy", "rotten", "endless", "foreign")
 """Names with a meaning; any other that is not ``missing`` is like ``small``, with other bytes."""
 
 
 class FakeSource:
     """``fake://missing`` does not exist, ``fake://unreachable`` cannot be fetched,
-    ``fake://corrupt`` does not match its digest, ``fake://buggy`` raises what no plugin should,
-    and ``fake://endless`` is fetched until somebody interrupts it.
+    ``fake://corrupt`` does not match its digest, ``fake://buggy`` raises what no plugin should
+    when it is fetched and ``fake://rotten`` when it is read, ``fake://endless`` is fetched until
+    somebody interrupts it, ``fake://large`` says that it has a TiB, and ``fake://foreign`` is
+    for a processor that this host has not. Its cache is files that tests put there.
     """
 
     def name(self, ref: ImageRef) -> str:
-        """The name in the reference."""
-        return ref.rest
+        """The name in the reference, without ``:latest``. Raises UsageProblem for ``BAD``."""
+        if "BAD" in ref.rest:
+            raise UsageProblem(f"{ref} is no reference", cause="it has BAD in it")
+        return ref.rest.removesuffix(":latest")
 
     async def resolve(self, ref: ImageRef, cx: Context) -> ImagePin:  # noqa: ARG002 - the contract
-        """Pin the image. Raises NotFound for ``missing``."""
-        if ref.rest == "missing":
+        """Pin the image. Raises NotFound for ``missing``, UsageProblem for other platforms."""
+        name, native = self.name(ref), host_architecture()
+        if name == "missing":
             raise NotFound("image", str(ref), KNOWN, hints=["banger vm run fake://small"])
-        digest = hashlib.sha256(f"image {ref.rest}".encode()).hexdigest()
+        if ref.platform not in ("", f"linux/{native}"):
+            raise UsageProblem(
+                f"{ref} does not exist for {ref.platform}",
+                cause=f"fakes are made for linux/{native}",
+                hints=["leave --platform away"],
+            )
+        digest = hashlib.sha256(f"image {name}".encode()).hexdigest()
         return ImagePin(
             source="fake",
-            ref=f"fake://{ref.rest}",
-            name=self.name(ref),
+            ref=f"fake://{name}",
+            name=name,
             digest=f"sha256:{digest}",
-            architecture="amd64",
-            size=4096,
+            architecture="mips" if name == "foreign" else native,
+            size=1 << 40 if name == "large" else 4096,
             config=ImageConfig(env=("FAKE=1",), cmd=("/bin/sh",)),
-            data={"word": ref.rest},
+            data={"word": name},
         )
 
     async def fetch(self, pin: ImagePin, cx: Context) -> None:
@@ -60,6 +72,28 @@ class FakeSource:
             await asyncio.sleep(0.01)
             cx.progress(pin.ref, 1, pin.size)
         cx.progress(pin.ref, pin.size, pin.size)
+
+    async def prune(self, cx: Context, *, keep: int, dry_run: bool) -> list[CacheItem]:
+        """Remove the files of the cache, oldest first, until ``keep`` bytes are left."""
+        files = sorted(cx.cache_dir.iterdir(), key=lambda file: file.stat().st_mtime)
+        left = sum(file.stat().st_size for file in files)
+        items = []
+        for file in files:
+            if left <= keep:
+                break
+            facts = file.stat()
+            left -= facts.st_size
+            items.append(
+                CacheItem(
+                    name=file.name,
+                    size=facts.st_size,
+                    used_at=facts.st_mtime,
+                    partial=file.suffix == ".partial",
+                )
+            )
+            if not dry_run:
+                file.unlink()
+        return items
 
     def layers(self, pin: ImagePin, cx: Context) -> AbstractContextManager[Iterable[Layer]]:  # noqa: ARG002 - the contract
         """Two layers: the second replaces a file of the first."""
@@ -87,6 +121,8 @@ class FakeLayer:
         )
         yield Entry(path=b"etc/hard", kind=EntryKind.HARDLINK, link=b"etc/fake")
         yield Entry(path=b"etc/soft", kind=EntryKind.SYMLINK, mode=0o777, link=b"fake")
+        if self._word == b"rotten":
+            raise RuntimeError("a bug in a fake layer")
         if self._word == b"corrupt":
             raise IntegrityError(
                 "the fake layer does not match its digest",

@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from banger_core.errors import UsageProblem
-from banger_core.plan.limits import check_disk, check_memory, check_vcpu, host_memory
+from banger_core.plan.limits import (
+    check_disk,
+    check_estimate,
+    check_memory,
+    check_vcpu,
+    host_memory,
+)
 
 
 def test_cpus_between_one_and_four_times_the_hosts():
@@ -29,3 +35,16 @@ def test_a_disk_holds_its_image():
     assert caught.value.hints == ("--disk-size 301M",)
     with pytest.raises(UsageProblem, match="not possible"):
         check_disk(1 << 60, 1)
+
+
+@pytest.mark.parametrize("estimate", [0, 1 << 20, 4 << 30])
+def test_estimate_refuses_no_disk_that_might_do(estimate):
+    check_estimate(1 << 30, estimate, "oci://web")
+
+
+def test_estimate_refuses_what_is_certainly_too_small():
+    with pytest.raises(UsageProblem) as caught:
+        check_estimate(1 << 30, 5 << 30, "oci://web")
+    assert caught.value.summary == "a disk of 1 GiB is too small for oci://web"
+    assert caught.value.cause == "the image has about 5 GiB"
+    assert caught.value.hints == ("--disk-size 10G",)

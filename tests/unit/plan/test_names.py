@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from banger_core.errors import UsageProblem
-from banger_core.plan.names import check_name, make_id, make_name
+from banger_core.plan.names import check_image_name, check_name, make_id, make_name
 
 
 @pytest.mark.parametrize("name", ["a", "web", "web-1", "0", "a" * 63])
@@ -48,3 +48,23 @@ def test_made_up_names_are_free_labels_even_when_words_run_out():
 def test_ids_are_twelve_digits():
     assert len({make_id() for _ in range(1000)}) == 1000
     assert all(len(make_id()) == 12 for _ in range(10))
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "Web", "python:3.12-slim", "ghcr.io/org/app@sha256:0a", "a_b", "a//b", "a" * 255]
+)
+def test_names_of_images(name):
+    assert check_image_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "a b", "a\n", "a\x1b[1m", "ä", "-a", ".a", "..", "/a", ":a", "oci://a", "a" * 256],
+)
+def test_what_cannot_name_an_image_is_refused_with_what_can(name):
+    with pytest.raises(UsageProblem) as caught:
+        check_image_name(name)
+    assert len(caught.value.summary) < 400
+    (hint,) = caught.value.hints
+    option, near = hint.split(" ", 1)
+    assert (option, check_image_name(near)) == ("--name", near)

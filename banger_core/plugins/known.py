@@ -1,0 +1,52 @@
+"""Image sources that people ask for before they have them, and how to get those."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from banger_core.plugins.record import PluginRecord
+
+DISTRIBUTIONS = {
+    "oci": "banger-oci",
+    "oci-layout": "banger-oci",
+    "docker-archive": "banger-oci",
+    "debian": "banger-debian",
+}
+"""Which distribution brings a scheme, or a source of that name."""
+
+
+def install_advice(scheme: str, installed: Iterable[PluginRecord]) -> list[str]:
+    """Say how to come by the image source of ``scheme``; nothing when nobody knows one.
+
+    ``installed`` are the plugins there are: one that is there but cannot be used says why.
+    """
+    distribution = DISTRIBUTIONS.get(scheme)
+    if distribution is None:
+        return []
+    for plugin in installed:
+        if plugin.distribution == distribution and plugin.status != "ok":
+            return [_obstacle(plugin)]
+    # A daemon that runs knows the plugins that were there when it began
+    return [f"{_installer()} {distribution} && banger daemon stop"]
+
+
+def _obstacle(plugin: PluginRecord) -> str:
+    if plugin.status == "disabled":
+        return (
+            f"{plugin.label} is installed, but {plugin.error}: change that, then banger daemon stop"
+        )
+    return f"mend {plugin.label}, which is {plugin.status}: {plugin.error[:200]}"
+
+
+def _installer() -> str:
+    """The command that installs into the environment that banger runs in."""
+    python = shlex.quote(sys.executable or "python3")
+    if find_spec("pip") is None:
+        # As uv makes environments
+        return f"uv pip install --python {python}"
+    return f"{python} -m pip install"
