@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 async def in_thread(
-    work: Callable[..., T], *args: Any, on_cancel: Callable[[], None] | None = None
+    work: Callable[..., T],
+    *args: Any,
+    on_cancel: Callable[[], None] | None = None,
+    executor: Executor | None = None,
 ) -> T:
     """Run ``work(*args)`` in a thread and return its result.
+
+    ``executor`` brings threads of the caller's own: for what may occupy them for long, because
+    those that all share are few.
 
     When the caller is cancelled, ``on_cancel`` is called and the work is waited for to its end
     before the cancellation goes on: whoever undoes afterwards meets no writer. That is what
     ``asyncio.to_thread`` does not do.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(work, *args))  # noqa: TID251
+    loop, inside = asyncio.get_running_loop(), copy_context()
+    task = loop.run_in_executor(executor, inside.run, partial(work, *args))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

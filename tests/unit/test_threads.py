@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -12,6 +13,14 @@ from banger_core.threads import in_thread
 
 def test_gives_the_result():
     assert asyncio.run(in_thread(divmod, 7, 2)) == (3, 1)
+
+
+def test_runs_in_the_thread_that_is_given():
+    def name():
+        return threading.current_thread().name
+
+    with ThreadPoolExecutor(1, "mine") as mine:
+        assert asyncio.run(in_thread(name, executor=mine)).startswith("mine")
 
 
 def test_raises_what_the_work_raises():
