@@ -1,0 +1,10 @@
+"""Text from outside, made fit for a message."""
+
+from __future__ import annotations
+
+
+def quoted(text: str | bytes, limit: int = 160) -> str:
+    """Return ``text`` in quotes, at most ``limit`` characters of it, everything odd escaped."""
+    if isinstance(text, bytes):
+        text = text[: 4 * limit].decode("utf-8", "replace")
+    return ascii(text if len(text) <= limit else text[: limit - 1] + "…")
