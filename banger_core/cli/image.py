@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from banger_core.cli import values
-from banger_core.cli.group import Noun, verb
+from banger_core.cli.described import described_config
+from banger_core.cli.group import Member, Noun, verb
 from banger_core.cli.link import fetch, operate
 from banger_core.cli.options import AsJson, ImageName, ImageNames, KernelRef, Quiet
+from banger_core.cli.references import image_reference, with_absolute_path
 from banger_core.sizes import format_size
 from banger_core.ui.console import say
 from banger_core.ui.human import ago, plain
@@ -23,23 +25,39 @@ _SIZES = ("disk_size", "content_size", "minimum_size")
 
 @verb(image, "pull")
 def pull(
-    reference: Annotated[str, typer.Argument(metavar="REF", help="SCHEME://REF")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REF", help="SCHEME://REF, or REF of the default source.")
+    ],
     name: Annotated[
-        str, typer.Option("--name", help="What to call it here.", show_default=False)
-    ] = "",
+        str | None, typer.Option("--name", help="What to call it here.", show_default=False)
+    ] = None,
     kernel: KernelRef = "",
     size: Annotated[
         str, typer.Option("--size", metavar="SIZE", help="Of its disk.", show_default=False)
     ] = "",
+    platform: Annotated[
+        str,
+        typer.Option(
+            "--platform",
+            metavar="OS/ARCH",
+            help="Which one of several. Default: this host's.",
+            show_default=False,
+        ),
+    ] = "",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch an image, check it, and make its root file system."""
+    """Fetch an image, check it, and make its root file system.
+
+    REF names a source and what it knows: debian://bookworm, oci://python:3.12-slim (or short:
+    python:3.12-slim), oci-layout://DIR, docker-archive://FILE.
+    """
     body = {
-        "ref": values.image_reference(reference),
+        "ref": image_reference(reference),
         "name": name,
         "kernel": kernel,
         "size": values.size("--size", size) if size else None,
+        "platform": platform,
     }
     result = operate("POST", "images", "pull", body=body, quiet=quiet or as_json)
     if as_json:
@@ -73,7 +91,7 @@ def list_images(as_json: AsJson = False) -> None:
 @verb(image, "show")
 def show(name: ImageName, as_json: AsJson = False) -> None:
     """Show everything about an image."""
-    row = fetch("images", name)
+    row = fetch("images", with_absolute_path(name))
     if as_json:
         show_json(row)
     else:
@@ -89,15 +107,20 @@ def delete(names: ImageNames, quiet: Quiet = False) -> int:
 
     return each(
         names,
-        lambda client, name: Operation(client, "DELETE", url("images", name)),
+        lambda client, name: Operation(client, "DELETE", url("images", with_absolute_path(name))),
         quiet=quiet,
     )
 
 
-def _described(row: dict[str, Any]) -> dict[str, str]:
-    shown = {name: plain(value) for name, value in row.items()}
+image.members["cache"] = Member(
+    "What is kept of images to save downloads", "banger_core.cli.cache:cache"
+)
+
+
+def _described(row: dict[str, Any]) -> dict[str, str | list[str]]:
+    shown = {name: plain(value) for name, value in row.items() if name != "config"}
     for name in _SIZES:
         if row.get(name) is not None:
             shown[name] = format_size(row[name])
     shown["created_at"] = ago(row["created_at"])
-    return shown
+    return {**shown, **described_config(row.get("config") or {})}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from banger_core.cli.options import (
     AsJson,
     DiskSize,
     Driver,
+    Entrypoint,
     Image,
     KernelRef,
     Labels,
@@ -23,8 +25,10 @@ from banger_core.cli.options import (
     Network,
     Quiet,
     Terminal,
+    User,
     Vcpu,
 )
+from banger_core.cli.references import image_reference
 from banger_core.client.lease import own_process
 from banger_core.errors import UsageProblem
 from banger_core.jsonable import to_json
@@ -55,6 +59,8 @@ def run(
         bool, typer.Option("--detach", "-d", help="Leave it running and write its name.")
     ] = False,
     tty: Terminal = None,
+    user: User = "",
+    entrypoint: Entrypoint = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -67,19 +73,26 @@ def run(
     """
     command = ctx.meta.get(AFTER_DASHES)
     _check(command, remove=remove, detach=detach, as_json=as_json and not dry_run)
-    request = _request(
-        image, name, vcpu, memory, disk_size, network, driver, accel, kernel, label, remove=remove
+    if detach:
+        _check_nobody_waits(command, user=user, entrypoint=entrypoint)
+    request = replace(
+        _request(image, name, vcpu, memory, disk_size, network, driver, accel, kernel, label),
+        entrypoint=entrypoint,
+        ephemeral=remove,
+        lease=own_process() if remove else None,
     )
     if detach or dry_run:
         return _make(request, start=True, dry_run=dry_run, quiet=quiet, as_json=as_json)
     from banger_core.cli.journey import Journey
     from banger_core.client.process import check_program
-    from banger_core.client.session import check_command
+    from banger_core.client.session import as_user, check_command
 
     # What the session will need is asked for while there is no machine yet
     check_command(command or [])
+    if user:
+        as_user(user)
     check_program("ssh")
-    return Journey(request, command or [], pty=tty, quiet=quiet).go()
+    return Journey(request, command or [], pty=tty, user=user, quiet=quiet).go()
 
 
 def create(
@@ -113,11 +126,9 @@ def _request(
     accel: Accel,
     kernel: str,
     label: list[str],
-    *,
-    remove: bool = False,
 ) -> VmRequest:
     return VmRequest(
-        image=image,
+        image=image_reference(image) if image else "",
         name=None if name is None else values.vm_name(name),
         vcpu=None if vcpu is None else values.cpus(vcpu),
         memory=values.size("--memory", memory) if memory else None,
@@ -126,8 +137,6 @@ def _request(
         driver=driver,
         kernel=kernel,
         accel=accel,
-        ephemeral=remove,
-        lease=own_process() if remove else None,
         labels=values.labels(label),
     )
 
@@ -145,18 +154,27 @@ def _check(command: list[str] | None, *, remove: bool, detach: bool, as_json: bo
             cause="with --rm the machine is deleted when this command ends, with -d it stays",
             hints=["leave one of them away"],
         )
-    if detach and command:
-        raise UsageProblem(
-            "-d and a command exclude each other",
-            cause="with -d nobody waits for what the command says",
-            hints=["banger vm run -d --name NAME, then: banger vm exec NAME -- COMMAND"],
-        )
     if as_json and not detach:
         raise UsageProblem(
             "--json needs -d or --dry-run",
             cause="otherwise stdout belongs to the machine",
             hints=["banger vm run -d --json"],
         )
+
+
+def _check_nobody_waits(command: list[str] | None, *, user: str, entrypoint: bool) -> None:
+    """Refuse what is said of a session together with -d, which gives none."""
+    hints = ["banger vm run -d --name NAME, then: banger vm exec NAME -- COMMAND"]
+    if entrypoint:
+        hints = ["banger vm run -d --name NAME, then: banger vm exec --entrypoint NAME"]
+    given = {"a command": command, "--entrypoint": entrypoint, "--user": user}
+    for what, asked in given.items():
+        if asked:
+            raise UsageProblem(
+                f"-d and {what} exclude each other",
+                cause="with -d nobody waits for what the command says",
+                hints=hints,
+            )
 
 
 def _make(request: VmRequest, *, start: bool, dry_run: bool, quiet: bool, as_json: bool) -> int:

@@ -40,17 +40,6 @@ def size(option: str, text: str) -> int:
         ) from None
 
 
-def image_reference(text: str) -> str:
-    """Return ``text`` when it can name an image. Raises UsageProblem."""
-    if not text.rpartition("://")[2].strip():
-        raise UsageProblem(
-            f"{text!r} names no image",
-            cause="an image is SCHEME://REF, or the name of one that is here",
-            hints=["banger image list", "banger image pull debian://bookworm"],
-        )
-    return text
-
-
 def cpus(count: int) -> int:
     """Return ``count`` when it is a number of CPUs. Raises UsageProblem."""
     if count < 1:

@@ -138,7 +138,8 @@ def logs(
 def _described(row: dict[str, Any]) -> dict[str, str]:
     from banger_core.sizes import format_size
 
-    shown = {name: plain(value) for name, value in row.items()}
+    # What the image says about programs is long, and ``image show`` has it
+    shown = {name: plain(value) for name, value in row.items() if name != "config"}
     for name in ("memory", "disk_size"):
         shown[name] = format_size(row[name])
     for name in ("created_at", "started_at"):

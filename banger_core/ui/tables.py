@@ -39,13 +39,15 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         _write_row(row, widths, "")
 
 
-def show_details(pairs: Mapping[str, str]) -> None:
-    """Write names and values below each other to stdout."""
+def show_details(pairs: Mapping[str, str | Sequence[str]]) -> None:
+    """Write names and values below each other to stdout; several values of one name, too."""
     longest = max(map(len, pairs), default=0)
     for name, value in pairs.items():
-        shown = printable(value)
-        label = styled(f"{name:<{longest + _GAP}}", "bold", sys.stdout)
-        sys.stdout.write(label + styled_state(shown) + "\n")
+        lines = [value] if isinstance(value, str) else value or ["-"]
+        for index, line in enumerate(lines):
+            label = f"{'' if index else name:<{longest + _GAP}}"
+            shown = styled_state(printable(line))
+            sys.stdout.write(styled(label, "bold", sys.stdout) + shown + "\n")
 
 
 def styled_state(text: str) -> str:

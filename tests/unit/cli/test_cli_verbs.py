@@ -73,6 +73,15 @@ def test_a_vm_is_shown(here, daemon, machine):
     assert json.loads(here("vm", "show", "web", "--json")[1]) == machine
 
 
+def test_what_a_vm_s_image_says_about_programs_is_for_programs(here, daemon, machine):
+    more = {**machine, "platform": "linux/amd64", "config": {"env": ["A=1"]}}
+    daemon.answers["GET /v1/vms/web"] = lambda _: more
+    lines = here("vm", "show", "web")[1].splitlines()
+    assert "platform      linux/amd64" in lines
+    assert not [line for line in lines if "A=1" in line]
+    assert json.loads(here("vm", "show", "web", "--json")[1]) == more
+
+
 @pytest.mark.parametrize(
     ("words", "request_", "query", "body"),
     [
@@ -160,8 +169,11 @@ def test_images(here, daemon):
     assert "used_by       web\n" in here("image", "show", "debian-bookworm")[1]
     pulled = here("image", "pull", "debian://bookworm", "--size", "4G", "--name", "b")
     assert pulled == (0, "debian-bookworm\n", "fetching (3 MiB)\n")
-    body = {"ref": "debian://bookworm", "name": "b", "kernel": "", "size": 4 << 30}
+    body = {"ref": "debian://bookworm", "name": "b", "kernel": "", "size": 4 << 30, "platform": ""}
     assert daemon.asked[-1].body == body
+    here("image", "pull", "python:3.12-slim", "--platform", "linux/arm64")
+    more = {"ref": "python:3.12-slim", "name": None, "size": None, "platform": "linux/arm64"}
+    assert daemon.asked[-1].body == {**body, **more}
     for words in (("list",), ("show", "debian-bookworm"), ("pull", "debian://bookworm")):
         assert json.loads(here("image", *words, "--json")[1]) in (IMAGE, [IMAGE])
 
