@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from banger_core.api import ImageSource, Settings, hookimpl
+from banger_core.api import DoctorCheck, ImageSource, Settings, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,4 +31,14 @@ def banger_settings() -> Iterable[Settings]:
         name="oci",
         summary="registries, credentials and the cache of images",
         load="banger_oci.settings:OciSettings",
+    )
+
+
+@hookimpl
+def banger_doctor_checks() -> Iterable[DoctorCheck]:
+    """What the host needs for all of the above."""
+    yield DoctorCheck(
+        name="oci",
+        summary="credentials for registries, the cache of images, and unpacking",
+        load="banger_oci.doctor:OciCheck",
     )
