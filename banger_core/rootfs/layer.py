@@ -16,7 +16,7 @@ from banger_core.rootfs.stream import MAX_OUTPUT, open_layer
 from banger_core.rootfs.tar import read_tar
 
 _FREE_BYTES = 1 << 30
-_RATIO = 256
+_RATIO = 100
 _FREE_ENTRIES = 1 << 16
 _BYTES_PER_ENTRY = 32
 
@@ -26,7 +26,7 @@ def read_layer(path: Path, *, digest: str = "", diff_id: str = "") -> Iterator[E
 
     ``digest`` and ``diff_id`` are promised and checked as ``open_layer`` does it: after the last
     entry the whole file has been compared. Raises IntegrityError for damage and for what was not
-    promised; HostileInput for malformed entries, for more than 1 GiB and 256 times the file's
+    promised; HostileInput for malformed entries, for more than 1 GiB and 100 times the file's
     size, and for more than 65,536 entries and one for each 32 bytes of the file.
     """
     packed = path.stat().st_size

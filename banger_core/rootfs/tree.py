@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from banger_core.errors import HostileInput
 from banger_core.model import Entry, EntryKind
-from banger_core.rootfs.names import DOTS, Limits, shown, split_path
+from banger_core.rootfs.names import DOTS, MAX_PATH, Limits, shown, split_path
 from banger_core.rootfs.nodes import NO_XATTRS, Directory, Node
 
 MAX_LINK_HOPS = 40
@@ -75,6 +75,8 @@ class Tree:
             parent_path, name = b"/".join(parts[:-1]), parts[-1]
         elif len(name) > 255:
             raise HostileInput("a name in the image is too long", cause=shown(entry.path))
+        elif len(entry.path) > MAX_PATH:
+            raise HostileInput("a path in the image is too long", cause=shown(entry.path))
         parent = self._parent(parent_path)
         directory = _entries(parent)
         old = directory.get(name)
