@@ -64,6 +64,41 @@ def test_name_that_is_taken(lived_in):
     assert failure.hints[0] == "banger ssh web"
 
 
+@pytest.mark.parametrize(
+    ("words", "error", "cause", "hint"),
+    [
+        (("--name", ""), "'' cannot be the name of an image", "1 to 255", "--name web-base"),
+        (("--name", "a b"), "'a b' cannot be the name", "letters", "--name a-b"),
+        (("--name", "a\x1b[1m"), "cannot be the name of an image", "letters", "--name a-1m"),
+        (("--name", "a" * 256), "cannot be the name of an image", "255", "--name aaa"),
+        (("--platform", "linux/s390x"), "fake://new", "are made for", "--platform"),
+        (("--size", "1M"), "too small", "64 MiB", "64M"),
+    ],
+)
+def test_impossible_images(lived_in, words, error, cause, hint):
+    failure = lived_in.refuses("image", "pull", "fake://new", *words)
+    assert error in failure.error
+    assert cause in failure.cause
+    assert hint in " | ".join(failure.hints)
+    assert [image["name"] for image in lived_in.json("image", "list")] == ["small"]
+
+
+@pytest.mark.parametrize("words", [("image", "pull"), CREATE], ids=" ".join)
+def test_image_for_another_processor_is_refused_before_it_is_fetched(lived_in, words):
+    failure = lived_in.refuses(*words, "fake://foreign")
+    assert failure.error.startswith("fake://foreign is an image for linux/mips, and this host is")
+    assert "a machine of linux/mips cannot run here" in failure.cause
+
+
+@pytest.mark.parametrize(
+    "words", [("image", "pull", "--size", "8G"), (*CREATE, "--disk-size", "8G")], ids=" ".join
+)
+def test_disk_that_is_certainly_too_small_is_refused_before_the_pull(lived_in, words):
+    failure = lived_in.refuses(*words, "fake://large")
+    assert failure.error == "a disk of 8 GiB is too small for fake://large"
+    assert failure.cause == "the image has about 1 TiB"
+
+
 def test_image_in_use(house):
     house.ok("vm", "create", "--name", "a")
     failure = house.fails("image", "delete", "small", code=1)

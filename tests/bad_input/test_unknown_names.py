@@ -15,6 +15,7 @@ VERBS = (("show",), ("start",), ("stop",), ("delete",), ("logs",), ("exec",), ("
     [
         ((*CREATE, "nosuch://x"), "no image scheme named 'nosuch'", "fake", "banger plugin list"),
         ((*CREATE, "debian://x"), "no image scheme named 'debian'", "fake", "banger plugin list"),
+        ((*CREATE, "oci://x"), "no image scheme named 'oci'", "fake", "banger-oci"),
         ((*CREATE, "fake://missing"), "no image named 'fake://missing'", "small", "fake://small"),
         (("image", "pull", "fake://missing"), "no image named", "small", "fake://small"),
         (("image", "pull", "://"), "'://' names no image", "SCHEME://REF", "banger image list"),
@@ -62,8 +63,19 @@ def test_bare_name_whose_source_is_not_installed(house):
     assert failure.error == "no image named 'debian'"
     assert failure.cause == "there is no image yet"
     assert "fake://" in failure.hints[0]
-    assert "'oci'" in failure.hints[1]
+    assert "banger-oci" in failure.hints[1]
+    assert "'oci'" in failure.hints[2]
     # The same words are an image once there is one of that name
     house.ok("image", "pull", "fake://debian")
     house.ok("vm", "create", "debian")
     house.close()
+
+
+def test_scheme_with_no_plugin_at_all_says_what_to_install(house):
+    bare = house.with_env(BANGER_PLUGINS="")
+    for scheme in ("oci", "oci-layout", "docker-archive"):
+        failure = bare.refuses("image", "pull", f"{scheme}://x")
+        assert failure.error == f"no image scheme named '{scheme}'"
+        assert failure.cause == "there is no image scheme yet"
+        assert "banger-oci" in failure.hints[0]
+    bare.ok("daemon", "stop")
