@@ -113,7 +113,8 @@ async def _fill(
     """Fetch the rest and verify the whole; what is wrong is fetched once more from scratch."""
     partial = Partial(store.partial_path(blob.digest), blob, report)
     try:
-        await in_thread(partial.resume, on_cancel=partial.stop)
+        if store.fetched(blob):
+            await in_thread(partial.resume, on_cancel=partial.stop)
         try:
             await _complete(origin, blob, partial, pauses)
             await in_thread(partial.finish, store.path(blob.digest))
@@ -169,7 +170,7 @@ async def _attempt(origin: Origin, blob: Descriptor, partial: Partial) -> Cut | 
         raise
     except Exception as problem:
         # What the sink raised may come back in the words of the origin
-        if partial.problem is not None:
+        if partial.problem not in (None, problem):
             raise partial.problem from problem
         if isinstance(problem, Cut):
             return problem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from banger_core.api import FileLock, room_in
@@ -63,7 +64,7 @@ class Hold:
                 self.__exit__()
                 raise
         for path in self._used.values():
-            if path.exists():
+            with suppress(FileNotFoundError):
                 os.utime(path)
 
 

@@ -167,7 +167,10 @@ class Partial:
             raise Stopped
 
     def _read_note(self) -> tuple[str, str]:
-        with suppress(OSError, ValueError, TypeError, KeyError), self._note.open("rb") as file:
+        with (
+            suppress(OSError, ValueError, LookupError, TypeError, RecursionError),
+            self._note.open("rb") as file,
+        ):
             note = json.loads(file.read(_NOTE_LIMIT))
             return str(note["source"]), str(note["validator"])
         return "", ""
