@@ -121,19 +121,8 @@ def parse_configuration(data: bytes) -> Configuration:
         raise top.malformed("rootfs", "is missing: this configures no image")
     if root.text("type") != "layers":
         raise root.malformed("type", "is not 'layers'")
-    platform = _platform(top)
-    if platform.os != "linux":
-        raise UsageProblem(
-            f"this image is for {platform.os or 'no system at all'}",
-            cause="banger runs Linux, and only Linux",
-            hints=["try another tag, or --platform linux/amd64"],
-        )
-    if not platform.architecture:
-        raise top.malformed("architecture", "is missing")
     diff_ids = root.digests("diff_ids", limit=_LAYERS_MAX)
-    image = parse_image_config(top.inner("config"))
-    platform = normalised(platform.os, platform.architecture, platform.variant)
-    return Configuration(platform, diff_ids, image)
+    return Configuration(_linux(top), diff_ids, parse_image_config(top.inner("config")))
 
 
 def check_layers(manifest: Manifest, configuration: Configuration) -> None:
@@ -233,6 +222,20 @@ def _platform(fields: Fields) -> Platform:
             raise fields.malformed(key, f"is no part of a platform: {part[:80]!r}")
         parts.append(part)
     return Platform(*parts)
+
+
+def _linux(top: Fields) -> Platform:
+    given = _platform(top)
+    platform = normalised(given.os, given.architecture, given.variant)
+    if platform.os != "linux":
+        raise UsageProblem(
+            f"this image is for {platform.os or 'no system at all'}",
+            cause="banger runs Linux, and only Linux",
+            hints=["--platform linux/amd64", _ADVICE],
+        )
+    if not platform.architecture:
+        raise top.malformed("architecture", "is missing")
+    return platform
 
 
 def _check_sizes(top: Fields, descriptors: Iterable[Descriptor]) -> None:
