@@ -420,6 +420,19 @@ def test_progress_is_told_on_a_slow_line_too(store, monkeypatch):
     assert told == [20, 40, 50]
 
 
+def test_a_blob_is_durable_before_it_has_its_name(store, monkeypatch):
+    data, seen = some_bytes(100), []
+    sync = os.fsync
+
+    def look(handle):
+        seen.append((os.fstat(handle).st_size, store.has(blob_of(data))))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", look)
+    fetch(store, data, Memory(data))
+    assert seen == [(100, False)]
+
+
 # --- several ---------------------------------------------------------------------------------
 
 
@@ -447,6 +460,22 @@ def test_all_layers_are_fetched_once_with_progress_of_each(store, tmp_path, monk
     assert {
         what for what, *_ in reports if not re.fullmatch(r"layer [123]/3 [0-9a-f]{12}", what)
     } == set()
+
+
+def test_the_names_of_all_layers_are_made_durable_at_once(store, tmp_path, monkeypatch):
+    layers = [some_bytes(size) for size in range(100, 110)]
+    places = []
+    sync = os.fsync
+
+    def look(handle):
+        places.append(os.readlink(f"/proc/self/fd/{handle}"))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", look)
+    fetch_layers(store, tmp_path, layers, Memory(*layers))
+    assert places.count(str(store.blobs)) == 1
+    assert places[-1] == str(store.blobs)
+    assert len(places) == 11
 
 
 def test_layers_that_are_here_are_told_once_and_not_fetched(store, tmp_path):

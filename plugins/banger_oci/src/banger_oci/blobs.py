@@ -138,10 +138,11 @@ class BlobStore:
         """Name a manifest that is here in ``index.json``, for other tools: in OCI's words, also
         when it speaks Docker's. Another one of that name loses it. Raises what ``read`` does.
         """
+        document = self.read(manifest)
         if manifest.media_type == DOCKER_MANIFEST:
-            data, digest = layoutfiles.in_oci_words(self.read(manifest))
-            self.keep(data, digest)
-            manifest = replace(manifest, media_type=OCI_MANIFEST, digest=digest, size=len(data))
+            document, digest = layoutfiles.in_oci_words(document)
+            self.keep(document, digest)
+            manifest = replace(manifest, media_type=OCI_MANIFEST, digest=digest, size=len(document))
         sync_directory(self.blobs)
         with self._locked():
             layoutfiles.name(self.root, name, layoutfiles.entry_for(name, manifest))
