@@ -66,11 +66,15 @@ class _Lines:
 
 
 class _Moving:
-    """A spinner with the last step, and below it a bar for everything that has a known end."""
+    """A spinner with the last step, and below it a bar for everything that is under way. What is
+    done vanishes: the result is told by whoever asked.
+    """
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._open_ended: set[str] = set()
+        self._step = ""
 
     def __enter__(self) -> Self:
         return self
@@ -85,34 +89,43 @@ class _Moving:
         if event["kind"] == "notice":
             self._started().console.print(printable(str(data.get("text", ""))), markup=False)
         elif event["kind"] == "step":
-            self._started().update(self._task("", what), description=what)
+            self._begin(what)
         elif event["kind"] == "progress":
-            done, total = data.get("done", 0), data.get("total") or None
-            self._started().update(self._task(what, what), completed=done, total=total)
-            if total and done >= total:
-                self._started().remove_task(self._tasks.pop(what))
+            self._advance(what, data.get("done") or 0, data.get("total") or None)
 
-    def _task(self, key: str, what: str) -> TaskID:
+    def _begin(self, step: str) -> None:
+        """Show another step. What has no known end never says that it is done: it goes here, and
+        comes back when there is more to say about it.
+        """
+        for what in self._open_ended:
+            self._remove(what)
+        self._open_ended.clear()
+        self._step = step
+        self._started().update(self._task("", step), description=step, completed=0)
+
+    def _advance(self, what: str, done: int, total: int | None) -> None:
+        if total is not None and done >= total:
+            self._remove(what)
+        elif total is None and what == self._step:
+            self._started().update(self._task("", what), completed=done)
+        else:
+            if total is None:
+                self._open_ended.add(what)
+            self._started().update(self._task(what, what, total), completed=done, total=total)
+
+    def _remove(self, what: str) -> None:
+        if what in self._tasks:
+            self._started().remove_task(self._tasks.pop(what))
+
+    def _task(self, key: str, what: str, total: int | None = None) -> TaskID:
         if key not in self._tasks:
-            self._tasks[key] = self._started().add_task(what, total=None)
+            self._tasks[key] = self._started().add_task(what, total=total)
         return self._tasks[key]
 
     def _started(self) -> Progress:
         if self._progress is None:
-            self._progress = _bar()
+            from banger_core.ui.bars import make_bars
+
+            self._progress = make_bars()
             self._progress.start()
         return self._progress
-
-
-def _bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        console=Console(stderr=True, highlight=False),
-        transient=True,
-    )
