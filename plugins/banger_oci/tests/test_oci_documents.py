@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
@@ -105,6 +106,51 @@ def test_an_index_is_read():
             ),
         ),
     )
+
+
+def run(*argv):
+    subprocess.run(list(map(str, argv)), check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [("oci", mt.OCI_MANIFEST), ("v2s2", mt.DOCKER_MANIFEST)],
+)
+def test_what_umoci_and_skopeo_write_is_read(tmp_path, written, kind):
+    layout, image, directory = tmp_path / "layout", f"{tmp_path}/layout:app", tmp_path / "dir"
+    (tmp_path / "file").write_text("content")
+    run("umoci", "init", "--layout", layout)
+    run("umoci", "new", "--image", image)
+    run("umoci", "insert", "--rootless", "--image", image, tmp_path / "file", "/file")
+    wishes = {
+        "config.user": "app:1000",
+        "config.env": "A=b c",
+        "config.workingdir": "/srv",
+        "config.entrypoint": "/entry",
+        "config.cmd": "x",
+        "config.label": "org.example=1",
+        "architecture": "arm64",
+    }
+    run("umoci", "config", "--image", image, *(f"--{key}={wish}" for key, wish in wishes.items()))
+    copy = ["skopeo", "--insecure-policy", "--override-arch=arm64", "copy", f"--format={written}"]
+    run(*copy, f"oci:{image}", f"dir:{directory}")
+    found = parse_document((directory / "manifest.json").read_bytes(), "")
+    assert found.media_type == kind
+    data = (directory / found.config.digest.removeprefix("sha256:")).read_bytes()
+    assert found.config.size == len(data)
+    configured = parse_configuration(data)
+    check_layers(found, configured)
+    assert configured.platform == Platform("linux", "arm64")
+    assert configured.image == ImageConfig(
+        env=("A=b c",),
+        working_dir="/srv",
+        user="app:1000",
+        entrypoint=("/entry",),
+        cmd=("x",),
+        labels={"org.example": "1"},
+    )
+    listed = parse_document((layout / "index.json").read_bytes(), "")
+    assert [entry.media_type for entry in listed.manifests] == [mt.OCI_MANIFEST]
 
 
 @pytest.mark.parametrize("kind", sorted(mt.LAYER_TYPES))
