@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -468,7 +469,7 @@ def test_the_names_of_all_layers_are_made_durable_at_once(store, tmp_path, monke
     sync = os.fsync
 
     def look(handle):
-        places.append(os.readlink(f"/proc/self/fd/{handle}"))
+        places.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", look)
