@@ -79,7 +79,7 @@ class OciImages:
         settings = settings_of(cx)
         platform = parse_platform(ref.platform)
         store = await in_thread(BlobStore, cx.cache_dir)
-        async with place_of(ref, store, settings) as place:
+        async with place_of(ref, store, cx) as place:
             found = await _find(place, platform, store)
             where = dict(place.data)
         name, canonical = self.name(ref), str(ref)
@@ -120,7 +120,7 @@ class OciImages:
         with ExitStack() as stack:
             stack.push(hold)
             if not await in_thread(_all_here, store, layers):
-                async with place_again(pin.data["place"], pin.digest, store, settings) as place:
+                async with place_again(pin.data["place"], pin.digest, store, cx) as place:
                     await place.bring(layers, cx)
             manifest = _blob(pin.data["manifest"])
             if await in_thread(store.has, manifest):

@@ -15,7 +15,6 @@ from typing import IO, TYPE_CHECKING
 
 from banger_core.api import (
     HostileInput,
-    IntegrityError,
     NotFound,
     UsageProblem,
     blob_path,
@@ -78,7 +77,7 @@ class Layout:
 
     def document(self, blob: Descriptor) -> bytes:
         """Return an index, manifest or configuration, which the caller verifies. Raises
-        IntegrityError when it is not there.
+        NotFound when it is not there.
         """
         data = self._small(*_parts(blob.digest))
         if data is None:
@@ -172,12 +171,10 @@ def _parts(digest: str) -> tuple[str, ...]:
     return blob_path(Path("blobs"), digest).parts
 
 
-def _absent(root: Path, blob: Descriptor) -> IntegrityError:
-    return IntegrityError(
-        f"{root} is not complete",
-        cause=f"{blob.digest} is missing",
-        hints=["make the layout again, for example with skopeo copy"],
-    )
+def _absent(root: Path, blob: Descriptor) -> NotFound:
+    problem = NotFound("blob", blob.digest, hints=["make the layout again with skopeo copy"])
+    problem.cause = f"{root} is not complete"
+    return problem
 
 
 def _open_below(root: Path, names: tuple[str, ...]) -> int:

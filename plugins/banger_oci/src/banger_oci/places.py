@@ -15,6 +15,7 @@ from banger_oci.local import check_kind, split_local
 from banger_oci.mediatypes import DOCUMENT_TYPES
 from banger_oci.reference import Reference, parse_reference
 from banger_oci.registry import Registry
+from banger_oci.settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from banger_core.api import Context, ImageRef
     from banger_oci.blobs import BlobStore
     from banger_oci.platforms import Platform
-    from banger_oci.settings import OciSettings
 
 
 class Place(Protocol):
@@ -139,7 +139,7 @@ async def place_of(ref: ImageRef, store: BlobStore, settings: OciSettings) -> As
     """Open the place that ``ref`` names. Raises UsageProblem, and NotFound for a missing path."""
     if ref.scheme in ("", "oci"):
         reference = parse_reference(ref.rest, settings.default_registry)
-        async with Registry(reference, settings) as registry:
+        async with Registry(reference, settings, log=cx.log) as registry:
             yield InRegistry(registry, reference, store, settings.parallel)
         return
     local = await in_thread(split_local, ref)
@@ -152,12 +152,13 @@ async def place_of(ref: ImageRef, store: BlobStore, settings: OciSettings) -> As
 
 @asynccontextmanager
 async def place_again(
-    data: Mapping[str, Any], digest: str, store: BlobStore, settings: OciSettings
+    data: Mapping[str, Any], digest: str, store: BlobStore, cx: Context
 ) -> AsyncIterator[Place]:
     """Open the place of a pin again; ``digest`` is its manifest's."""
+    settings = settings_of(cx)
     if data["kind"] == "registry":
         reference = Reference(data["registry"], data["repository"], "", digest)
-        async with Registry(reference, settings) as registry:
+        async with Registry(reference, settings, log=cx.log) as registry:
             yield InRegistry(registry, reference, store, settings.parallel)
     elif data["kind"] == "layout":
         yield InLayout(Path(data["path"]), "", store, settings.parallel)
