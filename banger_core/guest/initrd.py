@@ -7,13 +7,14 @@ guest would spend more time unpacking than the host spends reading.
 from __future__ import annotations
 
 import hashlib
-import struct
 from functools import cache
 from importlib.resources import files as package_files
 from typing import TYPE_CHECKING
 
 from banger_core.errors import IntegrityError
+from banger_core.guest.become import CODE, become_program
 from banger_core.guest.cpio import CpioWriter
+from banger_core.guest.elf import elf_machine
 from banger_core.guest.modules import ModuleTree
 from banger_core.guest.reseed import reseed_program
 from banger_core.store.content import write_atomic
@@ -36,6 +37,7 @@ SCRIPTS = {
     "handover": "banger/handover",
     "login": "banger/login",
     "enter": "export/enter",
+    "user": "export/user",
     "pid1": "export/pid1",
     "shutdown": "export/shutdown",
     "poweroff": "export/tools/poweroff",
@@ -103,7 +105,9 @@ def _add_programs(archive: CpioWriter, files: GuestFiles) -> None:
     # Where the programs look for their loader, and the loader for libraries
     archive.symlink("lib", "export/lib")
     archive.symlink("lib64", "export/lib")
-    if reseed := reseed_program(_elf_machine(busybox)):
+    machine = elf_machine(busybox)
+    archive.file("export/libexec/become", become_program(machine), 0o755)
+    if reseed := reseed_program(machine):
         archive.file("banger/reseed", reseed, 0o755)
 
 
@@ -129,13 +133,6 @@ def _add_modules(archive: CpioWriter, tree: ModuleTree) -> None:
         loaded += names
 
 
-def _elf_machine(program: bytes) -> int:
-    if program[:4] != b"\x7fELF" or len(program) < 20:
-        raise IntegrityError("the guest runtime's busybox is no ELF program")
-    machine: int = struct.unpack_from("<H", program, 18)[0]
-    return machine
-
-
 def _data(name: str) -> str:
     return (package_files("banger_core.guest") / "files" / name).read_text("utf-8")
 
@@ -146,4 +143,6 @@ def _runtime_version() -> str:
     digest = hashlib.sha256(repr((MODULES, SCRIPTS)).encode())
     for name in ("applets", *SCRIPTS):
         digest.update(f"{name}\0{_data(name)}\0".encode())
+    for machine in CODE:
+        digest.update(become_program(machine) + (reseed_program(machine) or b""))
     return digest.hexdigest()

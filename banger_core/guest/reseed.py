@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import struct
 
-_BASE = 0x400000
-_HEADERS = 64 + 56
-_EM_X86_64 = 62
+from banger_core.guest.elf import X86_64, static_program
 
 _BEFORE_PATH = (
     b"\xb8\x02\x00\x00\x00"  # mov eax, 2 (open)
@@ -30,14 +28,7 @@ _AFTER_PATH = (
 
 def reseed_program(elf_machine: int) -> bytes | None:
     """Return the static program for a processor (ELF ``e_machine``), None where there is none."""
-    if elf_machine != _EM_X86_64:
+    if elf_machine != X86_64:
         return None
     distance = struct.pack("<i", len(_AFTER_PATH))
-    code = _BEFORE_PATH + distance + _AFTER_PATH + b"/dev/urandom\0"
-    size = _HEADERS + len(code)
-    identity = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
-    header = struct.pack(
-        "<HHIQQQIHHHHHH", 2, elf_machine, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0
-    )
-    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 4096)
-    return identity + header + segment + code
+    return static_program(X86_64, _BEFORE_PATH + distance + _AFTER_PATH + b"/dev/urandom\0")

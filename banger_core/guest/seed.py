@@ -8,7 +8,6 @@ because it carries the time.
 from __future__ import annotations
 
 import io
-import re
 import secrets
 import shlex
 import tarfile
@@ -16,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from banger_core.errors import UsageProblem
+from banger_core.guest.wishes import image_profile, image_wishes
 from banger_core.model import ImageConfig
 from banger_core.store.content import write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PRIVATE, _PUBLIC = 0o600, 0o644
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,8 @@ class SeedConfig:
     ``address`` is ``IP/PREFIX`` (empty: no network), ``host_key`` the private key in dropbear's
     form, ``epoch`` the time in seconds. ``init`` is ``auto`` (the image's ``/sbin/init`` when it
     has one, else banger's own), ``none`` (always banger's own) or an absolute path in the image.
-    ``config`` says how the image wants its programs run: environment and working directory hold
-    for every session. ``replace_resolver`` overwrites the image's own ``/etc/resolv.conf``.
+    ``config`` says how the image wants its programs run: user, environment and working directory
+    hold for every session. ``replace_resolver`` overwrites the image's own ``/etc/resolv.conf``.
     """
 
     hostname: str
@@ -50,18 +50,21 @@ class SeedConfig:
 
 def write_seed(out: Path, config: SeedConfig) -> None:
     """Write the seed disk ``out`` (0600), whole or not at all. Raises UsageProblem for values
-    that no line of the archive can carry.
+    that no line of the archive can carry, and IntegrityError for an image that wants more than a
+    program can be given.
     """
     write_atomic(out, _archive(_files(config)))
 
 
-def _files(config: SeedConfig) -> dict[str, bytes]:
+def _files(config: SeedConfig) -> dict[str, tuple[int, bytes]]:
+    """Mode and content by path. What lies in ``export/`` is for all users of the guest."""
     keys = "".join(f"{_line(key)}\n" for key in config.authorized_keys)
     return {
-        "seed/config": _assignments(config).encode(),
-        "seed/host_key": config.host_key,
-        "root/.ssh/authorized_keys": keys.encode(),
-        "export/image-env": _image_environment(config.config).encode("utf-8", "surrogateescape"),
+        "seed/config": (_PRIVATE, _assignments(config).encode()),
+        "seed/host_key": (_PRIVATE, config.host_key),
+        "root/.ssh/authorized_keys": (_PRIVATE, keys.encode()),
+        "export/image": (_PUBLIC, image_wishes(config.config, _line(config.hostname))),
+        "export/profile": (_PUBLIC, image_profile(config.config)),
     }
 
 
@@ -79,18 +82,6 @@ def _assignments(config: SeedConfig) -> str:
     return "".join(f"seed_{key}={shlex.quote(_line(value))}\n" for key, value in values.items())
 
 
-def _image_environment(config: ImageConfig) -> str:
-    """Shell lines that set what the image wants; the values are the image's, hence hostile."""
-    lines = []
-    for item in config.env:
-        name, _, value = item.partition("=")
-        if _VARIABLE.fullmatch(name) and "\0" not in value:
-            lines.append(f"export {name}={shlex.quote(value)}\n")
-    if config.working_dir and "\0" not in config.working_dir:
-        lines.append(f"workdir={shlex.quote(config.working_dir)}\n")
-    return "".join(lines)
-
-
 def _line(text: str) -> str:
     text = text.strip()
     if "\n" in text or "\0" in text:
@@ -98,11 +89,11 @@ def _line(text: str) -> str:
     return text
 
 
-def _archive(files: dict[str, bytes]) -> bytes:
+def _archive(files: dict[str, tuple[int, bytes]]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name, data in files.items():
+        for name, (mode, data) in files.items():
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), 0o600
+            entry.size, entry.mode = len(data), mode
             archive.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
