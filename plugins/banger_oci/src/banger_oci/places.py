@@ -135,8 +135,9 @@ class InArchive:
 
 
 @asynccontextmanager
-async def place_of(ref: ImageRef, store: BlobStore, settings: OciSettings) -> AsyncIterator[Place]:
+async def place_of(ref: ImageRef, store: BlobStore, cx: Context) -> AsyncIterator[Place]:
     """Open the place that ``ref`` names. Raises UsageProblem, and NotFound for a missing path."""
+    settings = settings_of(cx)
     if ref.scheme in ("", "oci"):
         reference = parse_reference(ref.rest, settings.default_registry)
         async with Registry(reference, settings, log=cx.log) as registry:
