@@ -191,7 +191,7 @@ def write_job(blobs, directory, size=64 * MIB):
 
 
 def build_command(job):
-    return [sys.executable, "-I", str(_CHILD), str(job)]
+    return [sys.executable, "-I", "-B", str(_CHILD), str(job)]
 
 
 def build(blobs, directory, size=64 * MIB):
