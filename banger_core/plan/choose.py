@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from banger_core.errors import BangerError, NotFound, UsageProblem
 from banger_core.model import GuestPin, ImagePin, ImageRecord, ImageRef, KernelPin
-from banger_core.plan.local import find_image
+from banger_core.plan.local import Name, find_image
 from banger_core.plan.review import check_needs
 from banger_core.plugins.known import install_advice
 
@@ -85,13 +85,15 @@ class Chooser:
             raise self._no_default_source(ref.rest, name)
         return name, ImageRef(self._registry.image_sources.declared(name).schemes[0], ref.rest)
 
-    def _called(self, text: str) -> tuple[str, str]:
+    def _called(self, text: str) -> Name | None:
+        sources = self._registry.image_sources
         try:
-            name, ref = self._source(ImageRef.parse(text))
-            return name, self._registry.image_sources.load(name).name(ref)
+            source, ref = self._source(ImageRef.parse(text))
+            name = sources.load(source).name(ref)
         except BangerError:
             # Whoever goes on to ask the source is told why; here it only means: nothing local
-            return "", ""
+            return None
+        return Name(source, name, sources.declared(source).path_schemes)
 
     def _no_default_source(self, text: str, source: str) -> NotFound:
         """A bare name that is no image here, and nowhere to ask."""

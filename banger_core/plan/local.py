@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from banger_core.model import ImageRecord
+from banger_core.model import ImageRecord, ImageRef
 
-Called = Callable[[str], tuple[str, str]]
-"""From a reference to its source and the name that the source gives it; ("", "") when no source
-knows it.
-"""
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What the source ``source`` calls the image of a reference. Those of ``path_schemes`` are
+    called after their files, so that two of one name need not be the same.
+    """
+
+    source: str
+    name: str
+    path_schemes: tuple[str, ...] = ()
+
+
+Called = Callable[[str], Name | None]
+"""From a reference to the name that its source gives it; None when there is no such source."""
 
 
 def find_image(text: str, images: Iterable[ImageRecord], called: Called) -> ImageRecord | None:
@@ -27,13 +38,19 @@ def find_image(text: str, images: Iterable[ImageRecord], called: Called) -> Imag
 
 
 def _same(text: str, images: list[ImageRecord], called: Called) -> list[ImageRecord]:
-    source, name = called(text)
-    if not name:
+    wanted = called(text)
+    if wanted is None:
         return []
+    scheme = ImageRef.parse(text).scheme
     # A bare reference is first of all a name, whatever the image of that name was made from
-    named = [image for image in images if "://" not in text and image.name == name]
-    return named or [
-        image for image in images if (image.pin.source, image.pin.name) == (source, name)
+    named = [image for image in images if not scheme and image.name == wanted.name]
+    if named or scheme in wanted.path_schemes:
+        return named
+    return [
+        image
+        for image in images
+        if (image.pin.source, image.pin.name) == (wanted.source, wanted.name)
+        and ImageRef.parse(image.pin.ref).scheme not in wanted.path_schemes
     ]
 
 

@@ -46,12 +46,13 @@ runtime = "fake"
 
 @hookimpl
 def banger_image_sources() -> Iterable[ImageSource]:
-    """Declare ``fake://``."""
+    """Declare ``fake://`` and, for references that are paths, ``fake-file://``."""
     yield ImageSource(
         name="fake",
         summary="Small trees made of nothing",
         load="banger_core.testing.fakes.images:FakeSource",
-        schemes=("fake",),
+        schemes=("fake", "fake-file"),
+        path_schemes=("fake-file",),
     )
 
 

@@ -29,10 +29,13 @@ class FakeSource:
     """
 
     def name(self, ref: ImageRef) -> str:
-        """The name in the reference, without ``:latest``. Raises UsageProblem for ``BAD``."""
+        """The name in the reference, or of its file, without ``:latest``. Raises UsageProblem
+        for ``BAD``.
+        """
         if "BAD" in ref.rest:
             raise UsageProblem(f"{ref} is no reference", cause="it has BAD in it")
-        return ref.rest.removesuffix(":latest")
+        rest = ref.rest.rpartition("/")[2] if ref.scheme == "fake-file" else ref.rest
+        return rest.removesuffix(":latest")
 
     async def resolve(self, ref: ImageRef, cx: Context) -> ImagePin:  # noqa: ARG002 - the contract
         """Pin the image. Raises NotFound for ``missing``, UsageProblem for other platforms."""
@@ -45,10 +48,12 @@ class FakeSource:
                 cause=f"fakes are made for linux/{native}",
                 hints=["leave --platform away"],
             )
-        digest = hashlib.sha256(f"image {name}".encode()).hexdigest()
+        digest = hashlib.sha256(
+            f"image {ref.rest if ref.scheme == 'fake-file' else name}".encode()
+        ).hexdigest()
         return ImagePin(
             source="fake",
-            ref=f"fake://{name}",
+            ref=f"fake://{name}" if ref.scheme == "fake" else str(ref),
             name=name,
             digest=f"sha256:{digest}",
             architecture="mips" if name == "foreign" else native,

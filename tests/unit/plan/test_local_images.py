@@ -80,6 +80,17 @@ def test_bare_reference_is_a_name_before_it_is_of_a_source(chooser):
     assert here.local_image("fake://web:latest") is None
 
 
+def test_images_from_files_of_one_name_are_not_mistaken_for_each_other(chooser):
+    mine = image("app", ref="fake-file:///a/app")
+    here = chooser(mine)
+    assert here.local_image("fake-file:///a/app") == mine
+    assert here.local_image("fake-file:///b/app") is None
+    assert here.local_image("fake://app") is None
+    assert here.local_image("app:latest") == mine
+    other = image("other", called="app", ref="fake://app")
+    assert chooser(mine, other).local_image("fake://app:latest") == other
+
+
 def test_of_several_the_one_with_the_name_counts_then_the_newest(chooser):
     old = image("web-0123ab", called="web", ref="fake://web", created=1)
     newer = image("web-4567cd", called="web", ref="fake://web", created=2)
