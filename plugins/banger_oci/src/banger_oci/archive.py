@@ -101,7 +101,7 @@ class Archive:
         raise UsageProblem(
             f"{self._path} holds no image",
             cause="it has neither manifest.json nor index.json",
-            hints=[f"docker save -o {self._path} REF"],
+            hints=["docker save -o FILE.tar REF makes one"],
         )
 
     def document(self, blob: Descriptor) -> bytes:

@@ -9,10 +9,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from banger_core.api import HostileInput, ImagePin, IntegrityError, UsageProblem, in_thread
+from banger_core.api import (
+    ImagePin,
+    IntegrityError,
+    NotFound,
+    UsageProblem,
+    in_thread,
+)
 from banger_oci.blobs import BlobStore
 from banger_oci.documents import (
-    DOCUMENT_LIMIT,
     Descriptor,
     Index,
     check_layers,
@@ -80,7 +85,7 @@ class OciImages:
         platform = parse_platform(ref.platform)
         store = await in_thread(BlobStore, cx.cache_dir)
         async with place_of(ref, store, cx) as place:
-            found = await _find(place, platform, store)
+            found = await _find(place, ref, platform, store)
             where = dict(place.data)
         name, canonical = self.name(ref), str(ref)
         if ref.scheme in ("", "oci"):
@@ -180,7 +185,7 @@ class _Kept:
 _kept = _Kept()
 
 
-async def _find(place: Place, platform: Platform, store: BlobStore) -> Found:
+async def _find(place: Place, ref: ImageRef, platform: Platform, store: BlobStore) -> Found:
     """Go from the document that the reference names down to one image, and keep the documents."""
     data, media_type = await place.root(platform)
     descent = Descent()
@@ -195,23 +200,30 @@ async def _find(place: Place, platform: Platform, store: BlobStore) -> Found:
         descent.follow(entry)
         if not isinstance(document, Index):
             break
-        chosen = choose(document, platform)
+        with _naming(ref, platform):
+            chosen = choose(document, platform)
         data, media_type = await _document(place, chosen), chosen.media_type
     data = await _document(place, document.config)
     await in_thread(store.keep, data, document.config.digest)
     configuration = parse_configuration(data)
     check_layers(document, configuration)
-    check_platform(configuration.platform, platform)
+    with _naming(ref, platform):
+        check_platform(configuration.platform, platform)
     return Found(entry, document, configuration)
 
 
+@contextmanager
+def _naming(ref: ImageRef, platform: Platform) -> Iterator[None]:
+    """Say which image it is that is not there for a platform."""
+    try:
+        yield
+    except NotFound as problem:
+        problem.summary = f"{ref.rest} is not there for {platform}"
+        raise
+
+
 async def _document(place: Place, blob: Descriptor) -> bytes:
-    """Return a document, verified. Raises HostileInput and IntegrityError."""
-    if blob.size > DOCUMENT_LIMIT:
-        raise HostileInput(
-            f"{blob.digest[:19]} is too long for a document of an image",
-            cause=f"it has {blob.size} bytes, {DOCUMENT_LIMIT} are the most",
-        )
+    """Return a document, verified. Raises IntegrityError."""
     data = await place.document(blob)
     found = f"sha256:{hashlib.sha256(data).hexdigest()}"
     if found != blob.digest or len(data) != blob.size:

@@ -68,7 +68,7 @@ class Layout:
             raise UsageProblem(
                 f"{self._root} is no OCI layout",
                 cause="it has no index.json",
-                hints=[f"skopeo copy docker://REF oci:{self._root}:TAG"],
+                hints=["skopeo copy docker://REF oci:DIR:TAG makes one"],
             )
         index = parse_document(data, OCI_INDEX)
         if not isinstance(index, Index):
