@@ -320,7 +320,11 @@ def test_names_that_are_no_text_are_left_alone(cx, saved):
 # --- damage and malice ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", [BASE[:-1024] + b"x" * 1024, BASE[:-512], BASE + bytes(512)])
+@pytest.mark.parametrize(
+    "layer",
+    [BASE[:-1024] + b"x" * 1024, BASE[:-512], BASE + bytes(512)],
+    ids=["changed", "shorter", "longer"],
+)
 def test_a_layer_that_is_not_what_the_configuration_says_is_refused(cx, saved, layer):
     image_with(saved, "l", ("l", layer))
     pin = resolve(cx, saved)
@@ -379,18 +383,19 @@ def test_a_malformed_list_is_refused(cx, saved, case):
     assert "\n" not in caught.value.summary + caught.value.cause
 
 
-@pytest.mark.parametrize(
-    ("data", "kind"),
-    [
-        (b"", IntegrityError),
-        (b"no archive" * 100, HostileInput),
-        (tar(file(b"readme", b"hello")), UsageProblem),
-        (header(b"f", size=1 << 20) + padded(b"x"), IntegrityError),
-        (gzip.compress(tar(file(b"f")))[:-9], IntegrityError),
-        (tar(header(b"manifest.json", size=(1 << 44))), BangerError),
-    ],
-)
-def test_what_is_no_archive_of_images_is_refused(cx, saved, data, kind):
+NO_ARCHIVES = {
+    "nothing": (b"", IntegrityError),
+    "text": (b"no archive" * 100, HostileInput),
+    "another archive": (tar(file(b"readme", b"hello")), UsageProblem),
+    "a short file": (header(b"f", size=1 << 20) + padded(b"x"), IntegrityError),
+    "a short stream": (gzip.compress(tar(file(b"f")))[:-9], IntegrityError),
+    "an absurd size": (tar(header(b"manifest.json", size=1 << 44)), HostileInput),
+}
+
+
+@pytest.mark.parametrize("case", NO_ARCHIVES)
+def test_what_is_no_archive_of_images_is_refused(cx, saved, case):
+    data, kind = NO_ARCHIVES[case]
     saved.write_bytes(data)
     with pytest.raises(kind):
         resolve(cx, saved)
