@@ -27,6 +27,7 @@ from oci_layouts import (
 from banger_core.api import (
     BangerError,
     HostileInput,
+    HostNotReady,
     ImageRef,
     IntegrityError,
     Interrupted,
@@ -339,6 +340,15 @@ def test_an_archive_that_changes_in_between_is_noticed(cx, saved):
     save(saved, [(["a:1"], [plain(BASE)])])
     with pytest.raises(IntegrityError, match="was changed"):
         fetch(cx, pin)
+
+
+def test_an_archive_that_vanishes_in_between_is_named(cx, saved):
+    save(saved, [(["a:1"], two())])
+    pin = resolve(cx, saved)
+    saved.unlink()
+    with pytest.raises(HostNotReady, match="cannot be read") as caught:
+        fetch(cx, pin)
+    assert caught.value.cause == "No such file or directory"
 
 
 def test_a_fetched_image_does_not_need_its_archive_any_more(cx, saved):

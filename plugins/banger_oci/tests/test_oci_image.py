@@ -2,12 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import socket
+import re
 import subprocess
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 from oci_archives import Blob, sha256
@@ -36,31 +33,29 @@ class Server:
     """Debian's docker-registry on loopback."""
 
     def __init__(self, home):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.host = f"127.0.0.1:{free.getsockname()[1]}"
         (home / "config.yml").write_text(
             "version: 0.1\n"
             f"storage: {{filesystem: {{rootdirectory: {home}/store}}}}\n"
-            f"http: {{addr: '{self.host}'}}\n"
-            "log: {level: error}\n"
+            "http: {addr: '127.0.0.1:0'}\n"
+            "log: {level: info, accesslog: {disabled: true}}\n"
         )
-        self._log = (home / "log").open("wb")
+        self._log = home / "log"
         command = ["docker-registry", "serve", str(home / "config.yml")]
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
-        self._wait()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.host = self._listening()
 
-    def _wait(self):
+    def _listening(self):
+        """Wait until it says where it listens: the kernel chose the port."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            assert self._process.poll() is None, "docker-registry ended"
-            try:
-                urllib.request.urlopen(f"http://{self.host}/v2/", timeout=5).close()
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.02)
-            else:
-                return
-        pytest.fail("docker-registry does not answer")
+            said = self._log.read_text()
+            if found := re.search(r"listening on (127\.0\.0\.1:[0-9]+)", said):
+                return found[1]
+            assert self._process.poll() is None, said
+            time.sleep(0.02)
+        self.stop()
+        pytest.fail(f"docker-registry does not listen: {said}")
 
     def push(self, layout, tag, name, *options):
         source = f"oci:{layout}:{tag}"
@@ -69,9 +64,8 @@ class Server:
         subprocess.run(command, check=True, capture_output=True)
 
     def stop(self):
-        self._process.send_signal(signal.SIGKILL)
+        self._process.kill()
         self._process.wait()
-        self._log.close()
 
 
 @pytest.fixture

@@ -335,7 +335,16 @@ def test_a_missing_blob_is_named(cx, maker):
     assert caught.value.cause == f"{maker.root} is not complete"
 
 
-def test_an_index_that_contains_itself_is_refused(cx, maker, monkeypatch):
+def test_a_layout_that_vanishes_in_between_is_named(cx, maker):
+    maker.add(maker.image())
+    pin = resolve(cx, maker.root)
+    maker.root.rename(maker.root.with_name("gone"))
+    with pytest.raises(NotFound) as caught:
+        fetch(cx, pin)
+    assert caught.value.cause == f"{maker.root} is not complete"
+
+
+def test_indexes_within_indexes_without_end_are_refused(cx, maker):
     inner = maker.index()
     for _ in range(6):
         inner = maker.index({**inner, "platform": {"os": "linux", "architecture": HOST}})

@@ -18,6 +18,7 @@ from banger_core.api import (
 )
 from banger_oci.documents import DOCUMENT_LIMIT
 from banger_oci.layers import closed
+from banger_oci.local import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -105,15 +106,14 @@ def walk(path: Path, stop: threading.Event) -> Iterator[tuple[str, Entry]]:
     Raises HostileInput for more than 1 GiB and 256 times the file's size, HostNotReady when it
     cannot be read.
     """
-    bound = _FREE_BYTES + _RATIO * path.stat().st_size
-    with closed(open_layer(path, limit=bound)) as stream:
-        for entry in read_tar(_until(stream, stop)):
-            try:
-                name = normal(entry.path.decode())
-            except UnicodeDecodeError:
-                continue
-            if name:
-                yield name, entry
+    try:
+        bound = _FREE_BYTES + _RATIO * path.stat().st_size
+        with closed(open_layer(path, limit=bound)) as stream:
+            for entry in read_tar(_until(stream, stop)):
+                if name := _name(entry):
+                    yield name, entry
+    except OSError as problem:
+        raise unreadable(path, problem) from problem
 
 
 def content(entry: Entry) -> Iterator[bytes | memoryview]:
@@ -124,6 +124,13 @@ def content(entry: Entry) -> Iterator[bytes | memoryview]:
                 "the archive holds a sparse file", cause=f"{entry.path[:100]!r} has holes"
             )
         yield piece
+
+
+def _name(entry: Entry) -> str:
+    try:
+        return normal(entry.path.decode())
+    except UnicodeDecodeError:
+        return ""
 
 
 def normal(name: str) -> str:
