@@ -169,6 +169,11 @@ class KernelCatalogue(KernelProvider, Protocol):
     async def remove(self, name: str, cx: Context) -> None:
         """Remove an entry, also a broken one. Raises NotFound."""
 
+    async def verify(self, name: str, cx: Context) -> list[str]:
+        """Compare everything that lies there with what was kept, and return what is wrong, one
+        line for each problem; empty when all is well. Raises NotFound.
+        """
+
 
 class GuestRuntime(Protocol):
     """Where the programs that banger brings into guests come from."""

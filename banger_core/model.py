@@ -157,21 +157,27 @@ class KernelPin:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelFiles:
     """A kernel on disk: ``vmlinux`` is an uncompressed ELF, ``modules`` a directory that holds
-    the ``kernel/`` tree and ``modules.*`` lists (or None when everything is built in).
+    the ``kernel/`` tree and ``modules.*`` lists (or None when everything is built in), ``config``
+    the configuration that it was built with, where that is known.
     """
 
     vmlinux: Path
     initrd: Path | None = None
     modules: Path | None = None
+    config: Path | None = None
 
     @classmethod
     def in_directory(cls, directory: Path) -> KernelFiles:
-        """The files of the catalogue's layout: ``vmlinux``, ``initrd.img`` and ``modules/``."""
+        """The files of the catalogue's layout: ``vmlinux``, ``initrd.img``, ``modules/`` and
+        ``config``.
+        """
         initrd, modules = directory / "initrd.img", directory / "modules"
+        config = directory / "config"
         return cls(
             vmlinux=directory / "vmlinux",
             initrd=initrd if initrd.is_file() else None,
             modules=modules if modules.is_dir() else None,
+            config=config if config.is_file() else None,
         )
 
 

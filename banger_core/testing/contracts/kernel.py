@@ -118,6 +118,16 @@ class KernelCatalogueContract(Contract):
 
         asyncio.run(remove())
 
+    def test_what_was_kept_verifies(self, subject: Any, cx: FakeContext, tmp_path: Path) -> None:
+        async def verify() -> None:
+            pin, files = self._filled(tmp_path / "in")
+            await subject.add(pin, files, cx, replace=False)
+            problems = await subject.verify(pin.name, cx)
+            self.asks(problems == [], f"what was just kept has no problems, not {problems}")
+            await self.refuses(NotFound, subject.verify(MISSING, cx), f"verifying {MISSING}")
+
+        asyncio.run(verify())
+
     def _filled(self, directory: Path) -> tuple[KernelPin, KernelFiles]:
         directory.mkdir()
         return self.fill(directory)

@@ -92,6 +92,13 @@ class FakeCatalogue:
         await self.resolve(name, cx)
         shutil.rmtree(cx.state_dir / name)
 
+    async def verify(self, name: str, cx: Context) -> list[str]:
+        """Compare what is kept with its pin. Raises NotFound."""
+        pin = await self.resolve(name, cx)
+        kernel = (cx.state_dir / name / "vmlinux").read_bytes()
+        found = f"sha256:{hashlib.sha256(kernel).hexdigest()}"
+        return [] if found == pin.digest else [f"vmlinux is {found}, not {pin.digest}"]
+
 
 def _entry(pin: KernelPin) -> KernelEntry:
     return KernelEntry(

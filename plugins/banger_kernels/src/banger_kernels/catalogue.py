@@ -87,6 +87,13 @@ class Catalogue:
             raise NotFound("kernel", name, names, hints=["banger kernel list"])
         await in_thread(shelf.remove, cx.kernels_dir / name)
 
+    async def verify(self, name: str, cx: Context) -> list[str]:
+        """Compare what lies there with its manifest. Raises NotFound."""
+        names = shelf.names(cx.kernels_dir)
+        if name not in names:
+            raise NotFound("kernel", name, names, hints=["banger kernel list"])
+        return await in_thread(_problems, cx.kernels_dir / name)
+
 
 def _taken(name: str) -> BangerError:
     return Conflict(
@@ -98,6 +105,14 @@ def _taken(name: str) -> BangerError:
 def _entries(kernels: Path) -> list[KernelEntry]:
     shelf.sweep(kernels)
     return [shelf.describe(kernels / name) for name in shelf.names(kernels)]
+
+
+def _problems(entry: Path) -> list[str]:
+    described = shelf.describe(entry)
+    if described.problem:
+        return [described.problem]
+    found = digest(entry / "vmlinux")
+    return [] if found == described.digest else [f"vmlinux is {found}, not {described.digest}"]
 
 
 def _copy_out(entry: Path, pin: KernelPin, into: Path) -> KernelFiles:

@@ -31,6 +31,8 @@ def place_kernel(files: KernelFiles, into: Path, transfer: Callable[[Path, Path]
             _transfer_file(files.initrd, into / "initrd.img", transfer)
         if files.modules is not None:
             _transfer_tree(files.modules, into / "modules", transfer)
+        if files.config is not None:
+            _transfer_file(files.config, into / "config", transfer)
 
 
 def move(source: Path, target: Path) -> None:

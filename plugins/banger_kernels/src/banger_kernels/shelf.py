@@ -174,8 +174,9 @@ def _check_shape(entry: Path) -> None:
         (entry / "vmlinux", stat.S_ISREG, "regular file"),
         (entry / "initrd.img", stat.S_ISREG, "regular file"),
         (entry / "modules", stat.S_ISDIR, "directory"),
+        (entry / "config", stat.S_ISREG, "regular file"),
     ):
-        if part.name in ("initrd.img", "modules") and not exists(part):
+        if part.name in ("initrd.img", "modules", "config") and not exists(part):
             continue
         facts = part.lstat()
         if not kind(facts.st_mode):
