@@ -25,18 +25,26 @@ _SETTLE = 3.0
 
 
 class Journey:
-    """Runs ``command`` (empty: a shell) in a new machine and leaves it as the request says.
+    """Runs ``command`` (empty: a shell, or the image's own program when the request says so) as
+    ``user`` in a new machine and leaves it as the request says.
 
     Whatever happens on the way, signals included, an ephemeral machine is deleted before the
     end; should this process be killed, the daemon does it, which knows the request's lease.
     """
 
     def __init__(
-        self, request: VmRequest, command: Sequence[str], *, pty: bool | None, quiet: bool
+        self,
+        request: VmRequest,
+        command: Sequence[str],
+        *,
+        pty: bool | None,
+        user: str,
+        quiet: bool,
     ) -> None:
         self._request = request
         self._command = command
         self._pty = pty
+        self._user = user
         self._quiet = quiet
         self._interrupts = Interrupts()
         self._vm = ""
@@ -74,7 +82,13 @@ class Journey:
         return result
 
     def _session(self, argv: Sequence[str]) -> int:
-        ended = Session(argv, self._command, pty=self._pty).run()
+        ended = Session(
+            argv,
+            self._command,
+            pty=self._pty,
+            user=self._user,
+            entrypoint=self._request.entrypoint,
+        ).run()
         if not ended.lost:
             return ended.status
         return self._lost(ended)
@@ -83,7 +97,8 @@ class Journey:
         deadline = time.monotonic() + _SETTLE
         while (state := self._state()) == "running" and time.monotonic() < deadline:
             time.sleep(0.1)
-        if state == "stopped" and not self._command:
+        shell = not self._command and not self._request.entrypoint
+        if state == "stopped" and shell:
             tell(f"{self._name} has shut down")
             return ExitCode.OK
         return connection_lost(self._name, ended, state)

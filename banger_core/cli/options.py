@@ -62,6 +62,23 @@ Terminal = Annotated[
         show_default=False,
     ),
 ]
+User = Annotated[
+    str,
+    typer.Option(
+        "--user",
+        "-u",
+        metavar="USER[:GROUP]",
+        help="Who runs it in the machine. Default: whom the image names, else root.",
+        show_default=False,
+    ),
+]
+Entrypoint = Annotated[
+    bool,
+    typer.Option(
+        "--entrypoint",
+        help="Run the image's own program; what stands after -- are its arguments.",
+    ),
+]
 
 Image = Annotated[
     str,

@@ -5,16 +5,23 @@ For a VM with a note, ``__main__`` has done all this already, without typer.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from banger_core.cli.ended import connection_lost
 from banger_core.cli.link import fetch
-from banger_core.cli.options import Terminal, VmRef
+from banger_core.cli.options import Entrypoint, Terminal, User, VmRef
 from banger_core.client.notes import read_note
 from banger_core.client.process import become
-from banger_core.client.session import Session
+from banger_core.client.session import Session, as_user
+from banger_core.errors import UsageProblem
+
+Command = Annotated[list[str], typer.Argument(metavar="[--] COMMAND…", show_default=False)]
+
+_VALUED = "BbcDEeFIiJLlmOoPpQRSWw"
+"""The options of ssh(1) that take a value."""
 
 
 def ssh(
@@ -25,26 +32,56 @@ def ssh(
             metavar="[ARGS]…", help="For ssh: options, or a command.", show_default=False
         ),
     ] = [],  # noqa: B006  (typer reads defaults, nobody writes them)
+    user: User = "",
 ) -> None:
     """Open a shell in a machine.
 
     This is OpenSSH with the machine's keys and address; what follows the machine is given to it
     as it is.
     """
-    become([*_argv(reference), *without_dashes(arguments)])
+    words = without_dashes(arguments)
+    if user:
+        prefix = as_user(user)
+        options, command = split_options(words)
+        # Without a command it is a shell, for which ssh would have asked for a terminal
+        terminal = ["-t"] if not command and os.isatty(0) else []
+        words = [*terminal, *options, " ".join([prefix, *command])]
+    become([*(read_note(reference) or _argv(reference)), *words])
+
+
+def split_options(words: list[str]) -> tuple[list[str], list[str]]:
+    """Split what follows the host on a command line of ssh: its options, and the command."""
+    place = 0
+    while place < len(words) and len(words[place]) > 1 and words[place][0] == "-":
+        if words[place] == "--":
+            return words[:place], words[place + 1 :]
+        letters = words[place][1:]
+        valued = next((at for at, letter in enumerate(letters) if letter in _VALUED), None)
+        # The value is the rest of the word, or else the next one
+        place += 2 if valued == len(letters) - 1 else 1
+    return words[:place], words[place:]
 
 
 def execute(
     reference: VmRef,
-    command: Annotated[list[str], typer.Argument(metavar="[--] COMMAND…", show_default=False)],
+    command: Command = [],  # noqa: B006  (typer reads defaults, nobody writes them)
     tty: Terminal = None,
+    user: User = "",
+    entrypoint: Entrypoint = False,
 ) -> int:
     """Run a command in a machine.
 
     Its input, output and exit status are the command's, and Ctrl-C goes to it.
     """
+    words = without_dashes(command)
+    if not words and not entrypoint:
+        raise UsageProblem(
+            "missing argument '[--] COMMAND…'",
+            cause="a command for the machine stands there",
+            hints=["banger vm exec --help", f"banger ssh {reference}"],
+        )
     argv = read_note(reference) or _argv(reference)
-    ended = Session(argv, without_dashes(command), pty=tty).run()
+    ended = Session(argv, words, pty=tty, user=user, entrypoint=entrypoint).run()
     return connection_lost(reference, ended) if ended.lost else ended.status
 
 

@@ -31,8 +31,12 @@ LOST = 255
 TWICE = 2.0
 """A second asking signal within this time gives up (seconds)."""
 
-COMMAND_MAX = 8900
-"""Longest command line for the guest (bytes): its SSH server hangs up over a longer one."""
+COMMAND_MAX = 8890
+"""Longest command line for the guest (bytes): its SSH server hangs up over 9000, of which the
+user and the guest runtime's own words take a part."""
+
+_USER_MAX = 64
+_USER_SIGNS = "_.:+@-"
 
 _RETRY = 0.3
 _INSIST = 5.0
@@ -54,17 +58,28 @@ class Session:
     """One program in the guest, or its login shell when ``command`` is empty.
 
     ``argv`` is the ssh command line up to the remote command. ``pty`` asks for a pseudo-terminal
-    (None: for a command when stdin, stdout and stderr are terminals, for a shell when stdin is).
-    Raises UsageProblem for a command that is too long.
+    (None: for a program when stdin, stdout and stderr are terminals, for a shell when stdin is).
+    ``user`` is ``USER[:GROUP]`` of the guest ("": as the image wants). With ``entrypoint`` the
+    program is the image's own, and ``command`` its arguments instead of the image's, if not empty.
+    Raises UsageProblem for a command that is too long, and for what can be no user.
     """
 
     def __init__(
-        self, argv: Sequence[str], command: Sequence[str] = (), *, pty: bool | None = None
+        self,
+        argv: Sequence[str],
+        command: Sequence[str] = (),
+        *,
+        pty: bool | None = None,
+        user: str = "",
+        entrypoint: bool = False,
     ) -> None:
         self._ssh, self._options = argv[0], list(argv[1:])
         check_command(command)
+        self._prefix = as_user(user) if user else ""
         self._command = command
-        self._pty = _wants_pty(bool(command)) if pty is None else pty
+        self._verb = "banger-image" if entrypoint else "banger-exec"
+        self._program = entrypoint or bool(command)
+        self._pty = _wants_pty(self._program) if pty is None else pty
         self._id = "".join(_ID_LETTERS[byte % 36] for byte in os.urandom(12))
         self._couriers: list[_Courier] = []
         self._signals: list[tuple[float, int]] = []
@@ -78,7 +93,7 @@ class Session:
         log = os.memfd_create("ssh-log")
         terminal = _Terminal() if self._pty else None
         try:
-            ignored = () if self._pty or not self._command else ASKING
+            ignored = () if self._pty or not self._program else ASKING
             pid = spawn(self._command_line(log), ignored=ignored)
             ended = self._wait(pid, watched)
             if ended < 0 and terminal:
@@ -98,9 +113,11 @@ class Session:
         return [*first, *self._options, *self._remote_command()]
 
     def _remote_command(self) -> list[str]:
-        if not self._command:
-            return []
-        return [f"banger-exec {self._id} {_quoted(self._command)}"]
+        words = [self._prefix] if self._prefix else []
+        if self._program:
+            words += [self._verb, self._id]
+            words += [_quoted(self._command)] if self._command else []
+        return [" ".join(words)] if words else []
 
     def _wait(self, pid: int, watched: set[signal.Signals]) -> int:
         awaited = {*watched, signal.SIGCHLD}
@@ -121,10 +138,10 @@ class Session:
         now = time.monotonic()
         again = bool(self._signals) and now - self._signals[-1][0] < TWICE
         self._signals.append((now, number))
-        if again or not self._command:
+        if again or not self._program:
             self._gave_up = number
             # With a terminal ssh must put it right again; without one it ignores all but this
-            os.kill(pid, signal.SIGKILL if self._command and not self._pty else signal.SIGTERM)
+            os.kill(pid, signal.SIGKILL if self._program and not self._pty else signal.SIGTERM)
             return
         remote = f"banger-signal {self._id} {signal.Signals(number).name.removeprefix('SIG')}"
         self._couriers.append(_Courier([self._ssh, "-T", *self._options, remote], now + _INSIST))
@@ -209,6 +226,24 @@ def check_command(command: Sequence[str]) -> None:
         f"the command is too long: {length} bytes",
         cause=f"a command line for a guest has at most {COMMAND_MAX} bytes, quotes included",
         hints=["pass it as input: banger vm exec NAME -- sh < script.sh"],
+    )
+
+
+def as_user(user: str) -> str:
+    """Return the words that make the guest take the rest of the command line as ``user``.
+
+    Raises UsageProblem for what can be no ``USER[:GROUP]``.
+    """
+    plain = user.translate(dict.fromkeys(map(ord, _USER_SIGNS), "a"))
+    if plain.isascii() and plain.isalnum() and len(user) <= _USER_MAX:
+        return f"banger-as {user}"
+    from banger_core.errors import UsageProblem
+
+    raise UsageProblem(
+        f"--user {user[:_USER_MAX]!r} can be no user",
+        cause=f"USER or USER:GROUP, names or numbers, has at most {_USER_MAX} letters, digits "
+        f"and {' '.join(_USER_SIGNS)}",
+        hints=["--user root", "--user 1000:1000"],
     )
 
 

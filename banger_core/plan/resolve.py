@@ -19,6 +19,7 @@ from banger_core.model import (
     VmRequest,
     VmState,
 )
+from banger_core.plan.entrypoint import check_entrypoint
 from banger_core.plan.limits import check_disk, check_estimate, check_memory, check_vcpu
 from banger_core.plan.names import check_name, make_id, make_name
 from banger_core.plan.review import check_needs
@@ -82,6 +83,7 @@ def make_plan(
     ssh: Mapping[str, SshSetting],
 ) -> VmPlan:
     """Decide everything that is still open. Raises UsageProblem where the parts do not fit."""
+    check_entrypoint(request, pins.image_pin)
     vm_id = make_id()
     driver = request.driver or settings.vm.driver
     network = request.network or settings.vm.network

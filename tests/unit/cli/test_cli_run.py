@@ -61,6 +61,7 @@ def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
     assert next(each.body for each in ready.asked if each.path == "/v1/vms") == {
         "request": {
             "image": "web-base",
+            "entrypoint": False,
             "name": "web",
             "vcpu": 2,
             "memory": 3 << 29,
@@ -277,3 +278,31 @@ def test_bad_input_is_refused_before_the_daemon_is_asked(here, daemon, words, sa
 def test_a_forgotten_dash_dash_shows_the_right_line(here, home):
     _, _, err = here("vm", "run", "--rm", "debian", "sh", "-c", "echo hi")
     assert "try:   banger vm run --rm debian -- sh -c 'echo hi'\n" in err
+
+
+def test_the_images_own_program_is_asked_for_and_run(cli, ssh, ready):
+    done = cli("vm", "run", "--rm", "-q", "--entrypoint", "-u", "app", "--", "a b")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "own as app: a b\n", "")
+    assert next(each.body for each in ready.asked if each.body)["request"]["entrypoint"] is True
+
+
+def test_a_shell_as_another_user(cli, ssh, ready):
+    done = cli("vm", "run", "--rm", "-q", "-u", "app", stdin=b"exit 4\n")
+    assert done.returncode == 4
+    assert ssh.calls[0]["remote"] == ["banger-as app"]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("-d", "--entrypoint"), "-d and --entrypoint exclude each other"),
+        (("-d", "-u", "app"), "-d and --user exclude each other"),
+        (("-d", "--", "true"), "-d and a command exclude each other"),
+        (("-u", "a b"), "--user 'a b' can be no user"),
+    ],
+)
+def test_what_makes_no_sense_of_a_session_is_refused_before_anything(here, ready, words, error):
+    status, _, err = here("vm", "run", *words)
+    assert status == 2
+    assert err.startswith(f"error: {error}\n")
+    assert verbs(ready) == []

@@ -110,3 +110,69 @@ def test_a_note_that_others_can_write_is_not_trusted(here, daemon, noted):
     status, _, err = here("ssh", "web")
     assert status == 2
     assert "no route named" in err
+
+
+def remotes(ssh):
+    return [call["remote"] for call in ssh.calls]
+
+
+@pytest.mark.parametrize("option", [("-u", "app:29"), ("--user", "app:29"), ("--user=app:29",)])
+def test_exec_as_another_user(cli, ssh, noted, option):
+    done = cli("vm", "exec", *option, "web", "--", "echo", "a b")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a b\n", "")
+    (remote,) = remotes(ssh)[0]
+    assert remote.startswith("banger-as app:29 banger-exec ")
+
+
+@pytest.mark.parametrize("verb", [("ssh",), ("vm", "ssh")])
+@pytest.mark.parametrize(
+    ("words", "remote"),
+    [
+        ((), ["banger-as app"]),
+        (("--",), ["banger-as app"]),
+        (("-L", "1:h:2", "-NT"), ["-L", "1:h:2", "-NT", "banger-as app"]),
+        (("-vL1:h:2", "-oA=b"), ["-vL1:h:2", "-oA=b", "banger-as app"]),
+        (("-o", "A=b", "echo", "-n", "$x"), ["-o", "A=b", "banger-as app echo -n $x"]),
+        (("-t", "--", "echo", "-n"), ["-t", "banger-as app echo -n"]),
+        (("--", "echo", "hi"), ["banger-as app echo hi"]),
+    ],
+)
+def test_ssh_as_another_user(cli, ssh, noted, verb, words, remote):
+    """ssh's own options stay ssh's; what is for the machine is for that user."""
+    cli(*verb, "-u", "app", "web", *words)
+    assert remotes(ssh) == [remote]
+
+
+def test_ssh_as_another_user_without_note_asks_the_daemon(cli, ssh, daemon, note):
+    daemon.answers["GET /v1/vms/0123/ssh"] = lambda _: note
+    assert cli("ssh", "-u", "root", "0123", "echo", "hi").stdout == "hi\n"
+
+
+@pytest.mark.parametrize("user", ["a b", "$(id)", "a;b", "a'", "é", "x" * 65, "a\nb"])
+@pytest.mark.parametrize("verb", [("ssh",), ("vm", "exec")])
+def test_what_can_be_no_user_is_refused(cli, ssh, noted, verb, user):
+    done = cli(*verb, f"--user={user}", "web", "true")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --user ")
+    assert not ssh.calls
+
+
+def test_exec_of_the_images_own_program(cli, ssh, noted):
+    done = cli("vm", "exec", "--entrypoint", "web")
+    assert (done.returncode, done.stdout) == (7, "own as :\n")
+    done = cli("vm", "exec", "-u", "app", "--entrypoint", "web", "--", "a b", "c")
+    assert (done.returncode, done.stdout) == (7, "own as app: a b c\n")
+    first, second = (remote for (remote,) in remotes(ssh))
+    assert first.split(" ")[0] == "banger-image"
+    assert len(first.split(" ")) == 2
+    assert second.startswith("banger-as app banger-image ")
+    assert second.endswith(" 'a b' c")
+
+
+def test_the_longest_command_for_the_longest_user_is_taken(cli, ssh, noted):
+    """Together they are what the guest's SSH server takes."""
+    from banger_core.client.session import COMMAND_MAX
+
+    cli("vm", "exec", "-u", "u" * 64, "--entrypoint", "web", "--", "x" * COMMAND_MAX)
+    (remote,) = remotes(ssh)[0]
+    assert len(remote) <= 9000
