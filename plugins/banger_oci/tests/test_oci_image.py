@@ -154,14 +154,6 @@ def test_what_is_no_reference_is_refused_before_anybody_is_asked(cx, text):
         resolve(cx, f"oci://{text}")
 
 
-def test_another_default_registry_is_part_of_every_name(server, maker, tmp_path):
-    server.push(maker.root, "1.0", "app:1.0")
-    cx = FakeContext(tmp_path / "context", {"default_registry": server.host})
-    pin = pulled(cx, "oci://app:1.0")
-    assert (pin.name, pin.ref) == (f"{server.host}/app:1.0", f"oci://{server.host}/app:1.0")
-    assert read(cx, pin) == NAMES
-
-
 # --- a real registry -----------------------------------------------------------------------------
 
 

@@ -230,34 +230,6 @@ def test_a_mistake_is_named_with_what_is_meant(text, cause, meant):
         assert "python:3.12-slim" in hint
 
 
-@pytest.mark.parametrize(
-    ("default", "text", "expected"),
-    [
-        ("registry.example.org", "app", "registry.example.org/app:latest"),
-        ("registry.example.org", "org/app:1", "registry.example.org/org/app:1"),
-        ("Registry.example.org:5000", "app", "registry.example.org:5000/app:latest"),
-        ("localhost", "app", "localhost/app:latest"),
-        ("[::1]:5000", "app", "[::1]:5000/app:latest"),
-        ("index.docker.io", "app", "docker.io/library/app:latest"),
-        ("registry.example.org", "docker.io/app", "docker.io/library/app:latest"),
-        ("registry.example.org", "ghcr.io/app", "ghcr.io/app:latest"),
-    ],
-)
-def test_another_registry_can_be_the_default(default, text, expected):
-    assert str(parse_reference(text, default)) == expected
-
-
-@pytest.mark.parametrize(
-    "default", ["", "registry", "https://registry.example.org", "a.b/c", "-a.b", "host:0", "a:b@c"]
-)
-def test_a_default_that_is_no_registry_is_refused_with_the_name_of_the_setting(default):
-    with pytest.raises(UsageProblem) as caught:
-        parse_reference("app", default)
-    assert "plugins.oci.default_registry" in caught.value.summary
-    assert caught.value.cause
-    assert caught.value.hints
-
-
 LETTERS = string.ascii_lowercase + string.digits
 word = st.text(LETTERS, min_size=1, max_size=6)
 part = st.builds(
@@ -298,8 +270,6 @@ def test_the_short_form_leads_back(registry, name, selector):
     reference = Reference(registry, name, *selector)
     assert parse_reference(reference.familiar) == reference
     assert parse_reference(str(reference)) == reference
-    # The short form belongs to no default registry but Docker's
-    assert parse_reference(str(reference), "registry.example.org") == reference
 
 
 @given(st.one_of(st.text(max_size=60), st.text("aA0._-:/@[]%", max_size=40)))

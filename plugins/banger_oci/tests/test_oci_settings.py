@@ -9,9 +9,8 @@ from banger_core.testing.context import FakeContext
 from banger_oci.settings import OciSettings, settings_of
 
 
-def test_without_a_section_it_is_docker_hub(tmp_path):
+def test_without_a_section_there_are_defaults(tmp_path):
     settings = settings_of(FakeContext(tmp_path))
-    assert settings.default_registry == "docker.io"
     assert settings.cache_size == 20 << 30
     assert settings.docker_config is None
 
@@ -32,12 +31,10 @@ def test_without_a_section_it_is_docker_hub(tmp_path):
 def test_registries_are_hosts(given, meant):
     settings = OciSettings.model_validate(
         {
-            "default_registry": given,
             "insecure_registries": [given],
             "token_hosts": {given: "auth.example.com"},
         }
     )
-    assert settings.default_registry == meant
     assert settings.insecure_registries == (meant,)
     assert settings.token_hosts == {meant: "auth.example.com"}
 
@@ -56,7 +53,7 @@ def test_registries_are_hosts(given, meant):
         ("a b.c", "' '"),
     ],
 )
-@pytest.mark.parametrize("key", ["default_registry", "insecure_registries", "token_hosts"])
+@pytest.mark.parametrize("key", ["insecure_registries", "token_hosts"])
 def test_what_is_no_host_is_refused_with_the_reason(key, given, reason):
     value = {"insecure_registries": [given], "token_hosts": {given: "ghcr.io"}}.get(key, given)
     with pytest.raises(ValidationError) as caught:

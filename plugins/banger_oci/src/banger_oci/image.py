@@ -28,7 +28,7 @@ from banger_oci.layers import BlobLayer, gone
 from banger_oci.local import split_local
 from banger_oci.places import place_again, place_of
 from banger_oci.platforms import Descent, check_platform, choose, parse_platform
-from banger_oci.reference import DOCKER_HUB, parse_reference
+from banger_oci.reference import parse_reference
 from banger_oci.settings import settings_of
 
 if TYPE_CHECKING:
@@ -81,23 +81,16 @@ class OciImages:
         Raises NotFound for an image or platform that is not there, UsageProblem, Unreachable,
         HostileInput and IntegrityError.
         """
-        settings = settings_of(cx)
         platform = parse_platform(ref.platform)
         store = await in_thread(BlobStore, cx.cache_dir)
         async with place_of(ref, store, cx) as place:
             found = await _find(place, ref, platform, store)
             where = dict(place.data)
-        name, canonical = self.name(ref), str(ref)
-        if ref.scheme in ("", "oci"):
-            reference = parse_reference(ref.rest, settings.default_registry)
-            canonical = f"oci://{reference}"
-            if settings.default_registry != DOCKER_HUB:
-                # Short forms mean something else there: they must not name Docker Hub's images
-                name = str(reference)
+        in_registry = ref.scheme in ("", "oci")
         return ImagePin(
             source="oci",
-            ref=canonical,
-            name=name,
+            ref=f"oci://{parse_reference(ref.rest)}" if in_registry else str(ref),
+            name=self.name(ref),
             digest=found.descriptor.digest,
             architecture=found.configuration.platform.architecture,
             size=sum(map(_unpacked, found.manifest.layers)),

@@ -139,7 +139,7 @@ async def place_of(ref: ImageRef, store: BlobStore, cx: Context) -> AsyncIterato
     """Open the place that ``ref`` names. Raises UsageProblem, and NotFound for a missing path."""
     settings = settings_of(cx)
     if ref.scheme in ("", "oci"):
-        reference = parse_reference(ref.rest, settings.default_registry)
+        reference = parse_reference(ref.rest)
         async with Registry(reference, settings, log=cx.log) as registry:
             yield InRegistry(registry, reference, store, settings.parallel)
         return

@@ -75,16 +75,15 @@ class Reference:
         return f"@{self.digest}" if self.digest else f":{self.tag}"
 
 
-def parse_reference(text: str, default_registry: str = DOCKER_HUB) -> Reference:
+def parse_reference(text: str) -> Reference:
     """Take ``[HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]`` apart.
 
-    Without a host it is ``default_registry``'s, without tag and digest the tag is ``latest``.
+    Without a host it is Docker Hub's, without tag and digest the tag is ``latest``.
     Raises UsageProblem, saying which rule is broken and, where it can, what is meant.
     """
-    home = _default_host(default_registry)
     try:
         _check_text(text)
-        return _parse(text, home)
+        return _parse(text)
     except _Broken as broken:
         raise _refusal(text, str(broken)) from None
 
@@ -93,13 +92,13 @@ class _Broken(Exception):
     """Which rule is broken."""
 
 
-def _parse(text: str, home: str) -> Reference:
+def _parse(text: str) -> Reference:
     name, tag, digest = _split(text)
     if digest is not None:
         _check_digest(digest)
     if tag is not None:
         _check_tag(tag)
-    registry, repository = _place(name, home)
+    registry, repository = _place(name)
     _check_repository(repository)
     if registry == DOCKER_HUB and "/" not in repository:
         repository = _OFFICIAL + repository
@@ -134,14 +133,14 @@ def _split(text: str) -> tuple[str, str | None, str | None]:
     return head if tagged else name, tail if tagged else None, digest if at else None
 
 
-def _place(name: str, home: str) -> tuple[str, str]:
+def _place(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     if not name or name.startswith("/"):
         raise _Broken("it names no repository")
     if first.startswith("[") and not slash:
         raise _Broken("it names a registry, but no repository after a /")
     if not slash or not _names_host(first):
-        return home, name
+        return DOCKER_HUB, name
     if not rest:
         raise _Broken("it names a registry, but no repository after the /")
     return _check_host(first), rest
@@ -218,24 +217,11 @@ def _check_digest(digest: str) -> None:
         )
 
 
-def _default_host(registry: str) -> str:
-    try:
-        # Else it could not be written in front of a repository
-        _check_named(registry)
-        return _check_host(registry)
-    except _Broken as broken:
-        raise UsageProblem(
-            f"plugins.oci.default_registry cannot be {registry[:60]!r}",
-            cause=str(broken),
-            hints=["banger config show"],
-        ) from None
-
-
 def _refusal(text: str, cause: str) -> UsageProblem:
     better = _mended(text[:_TEXT_MAX])
     try:
         _check_text(better)
-        _parse(better, DOCKER_HUB)
+        _parse(better)
     except _Broken:
         better = ""
     return UsageProblem(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from banger_core.api import UsageProblem, parse_size
-from banger_oci.reference import DOCKER_HUB, parse_reference
+from banger_oci.reference import parse_reference
 
 if TYPE_CHECKING:
     from banger_core.api import Context
@@ -53,17 +53,15 @@ RegistryHost = Annotated[str, AfterValidator(_registry)]
 class OciSettings(BaseModel):
     """Which registries, with whose credentials, and how much is kept.
 
-    ``default_registry`` is meant by references that name none. ``insecure_registries``
-    (``HOST[:PORT]``) are asked over plain HTTP; those on loopback need no mention.
-    ``token_hosts`` names, for a registry, a further host that may see its credentials because it
-    hands out its tokens. ``docker_config`` is the directory that holds Docker's ``config.json``.
-    ``parallel`` downloads go on at once; the cache is kept below ``cache_size`` bytes (0: only
-    what is in use), which can be written like ``20G``.
+    ``insecure_registries`` (``HOST[:PORT]``) are asked over plain HTTP; those on loopback need no
+    mention. ``token_hosts`` names, for a registry, a further host that may see its credentials
+    because it hands out its tokens. ``docker_config`` is the directory that holds Docker's
+    ``config.json``. ``parallel`` downloads go on at once; the cache is kept below ``cache_size``
+    bytes (0: only what is in use), which can be written like ``20G``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    default_registry: RegistryHost = DOCKER_HUB
     insecure_registries: tuple[RegistryHost, ...] = ()
     token_hosts: dict[RegistryHost, RegistryHost] = Field(default_factory=dict)
     docker_config: Annotated[Path | None, BeforeValidator(_directory)] = None
