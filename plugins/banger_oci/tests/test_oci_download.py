@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -195,6 +196,7 @@ def test_a_damaged_note_costs_nothing_but_the_validator(store, note):
         (b"x" * 101, "longer than announced"),
         (b"", "shorter than announced"),
     ],
+    ids=["other", "short", "long", "empty"],
 )
 def test_wrong_bytes_are_fetched_once_more_and_then_refused(store, wrong, says):
     data = some_bytes(100)
@@ -311,6 +313,24 @@ def test_interruption_by_the_report_leaves_what_came(store, monkeypatch):
     origin = Memory(data)
     fetch(store, data, origin)
     assert origin.asked == [(50_000, '"1"')]
+
+
+def test_an_origin_cannot_swallow_an_interruption(store, monkeypatch):
+    monkeypatch.setattr(partial, "STEP", 1)
+    data = some_bytes(100)
+
+    def swallowing(origin, data, sink, *_):
+        sink.begin(0, "")
+        with suppress(Interrupted):
+            sink.write(data[:50])
+
+    def report(done):
+        raise Interrupted("stopped")
+
+    origin = Memory(data, faults=[swallowing])
+    with pytest.raises(Interrupted):
+        fetch(store, data, origin, report)
+    assert len(origin.asked) == 1
 
 
 def test_cancellation_leaves_what_came_and_waits_for_the_writer(store):

@@ -8,7 +8,7 @@ import time
 import pytest
 from oci_origins import Memory, Stall, blob_of, child, cut_at, end, some_bytes, until
 
-from banger_core.api import Unreachable
+from banger_core.api import FileLock, Unreachable
 from banger_oci.blobs import BlobStore
 from banger_oci.prune import STALE
 
@@ -120,6 +120,25 @@ def test_an_async_hold_is_the_same(store):
     asyncio.run(work())
     assert names(store.prune(0)) == [held]
     assert list((store.root / "holds").iterdir()) == []
+
+
+def test_a_hold_waits_until_a_prune_has_finished(store):
+    entered = []
+
+    async def use():
+        async with store.hold([]):
+            entered.append(True)
+
+    async def work():
+        with FileLock(store.root / "lock"):
+            task = asyncio.create_task(use())
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(task), 0.2)
+            assert not entered
+        await task
+
+    asyncio.run(work())
+    assert entered
 
 
 def test_what_another_process_holds_stays_until_it_is_killed(store):
