@@ -133,7 +133,6 @@ def _fill(image: Path, layers: Layers, progress: Progress) -> Written:
                 tree.begin_layer()
                 for entry in layer.entries():
                     _apply(entry, tree, writer, report)
-                    report.entry()
         return writer.finish(tree.root)
     finally:
         os.close(disk)
@@ -147,8 +146,13 @@ def _apply(entry: Entry, tree: Tree, writer: Ext4Writer, report: _Report) -> Non
             problem.cause = f"{shown(entry.path)}: {problem.cause}"
             raise
     node = tree.apply(entry)
-    if node is not None:
+    if node is None:
+        report.count(0)
+    elif node.size > _REPORT_BYTES:
         writer.write_file(node, report.watch(entry.data or ()))
+    else:
+        report.count(node.size)
+        writer.write_file(node, entry.data or ())
 
 
 class _Report:
@@ -156,22 +160,25 @@ class _Report:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._bytes = self._entries = self._next = 0
+        self._bytes = self._entries = 0
+        self._next_bytes, self._next_entries = 0, _REPORT_ENTRIES
 
     def watch(self, data: Content) -> Content:
         """Pass ``data`` on, counting it."""
         for piece in data:
             self._bytes += piece if isinstance(piece, int) else len(piece)
-            if self._bytes >= self._next:
+            if self._bytes >= self._next_bytes:
                 self._tell()
             yield piece
 
-    def entry(self) -> None:
-        """Count one more entry."""
+    def count(self, size: int) -> None:
+        """Count one more entry, of ``size`` bytes."""
         self._entries += 1
-        if self._entries % _REPORT_ENTRIES == 0:
+        self._bytes += size
+        if self._bytes >= self._next_bytes or self._entries >= self._next_entries:
             self._tell()
 
     def _tell(self) -> None:
-        self._next = self._bytes + _REPORT_BYTES
+        self._next_bytes = self._bytes + _REPORT_BYTES
+        self._next_entries = self._entries + _REPORT_ENTRIES
         self._progress("writing the root file system", self._bytes, 0)

@@ -17,6 +17,9 @@ NOBODY_AT_ALL = 2**32 - 1
 
 DOTS = (b"", b".", b"..")
 
+_FILE = EntryKind.FILE
+_DIRECTORY = EntryKind.DIRECTORY
+
 
 def split_path(path: bytes) -> list[bytes]:
     """Return the names of ``path`` from the root on, ``.`` and ``..`` worked out as text.
@@ -63,7 +66,8 @@ class Limits:
             raise HostileInput(
                 "the image has too many files", cause=f"more than {self._max_names:,}"
             )
-        self._check_bytes()
+        if self._bytes > self._max_bytes:
+            raise self._too_much()
 
     def discount(self, size: int) -> None:
         """Count a name that is gone."""
@@ -80,22 +84,22 @@ class Limits:
         if entry.xattrs or entry.link:
             self._bytes += len(entry.link)
             self._bytes += sum(len(name) + len(value) for name, value in entry.xattrs.items())
-            self._check_bytes()
-        if entry.kind is EntryKind.FILE:
+            if self._bytes > self._max_bytes:
+                raise self._too_much()
+        if entry.kind is _FILE:
             if not 0 <= entry.size <= MAX_FILE:
                 raise HostileInput(
                     "a file in the image has an impossible size",
                     cause=f"{shown(entry.path)}: {entry.size} bytes",
                 )
-        elif entry.kind is not EntryKind.DIRECTORY:
+        elif entry.kind is not _DIRECTORY:
             _check_special(entry)
 
-    def _check_bytes(self) -> None:
-        if self._bytes > self._max_bytes:
-            raise HostileInput(
-                "the image's names and attributes take too much memory",
-                cause=f"more than {self._max_bytes >> 20} MiB",
-            )
+    def _too_much(self) -> HostileInput:
+        return HostileInput(
+            "the image's names and attributes take too much memory",
+            cause=f"more than {self._max_bytes >> 20} MiB",
+        )
 
 
 def _check_special(entry: Entry) -> None:

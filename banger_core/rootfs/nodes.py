@@ -8,6 +8,8 @@ from typing import NamedTuple, TypeAlias
 from banger_core.model import EntryKind
 
 NO_XATTRS: Mapping[bytes, bytes] = {}
+_NO_DEVICE = (0, 0)
+_DIRECTORY = EntryKind.DIRECTORY
 
 
 class Extent(NamedTuple):
@@ -51,11 +53,11 @@ class Node:
         self.size = 0
         self.links = 0
         self.link = b""
-        self.rdev = (0, 0)
+        self.rdev = _NO_DEVICE
         self.xattrs = NO_XATTRS
         self.extents: tuple[Extent, ...] = ()
         self.number = 0
-        self.children: dict[bytes, Node] | None = {} if kind is EntryKind.DIRECTORY else None
+        self.children: dict[bytes, Node] | None = {} if kind is _DIRECTORY else None
 
 
 Directory: TypeAlias = dict[bytes, Node]

@@ -58,7 +58,18 @@ class ByteReader:
         return taken
 
     def pipe(self, size: int) -> Iterator[memoryview]:
-        """Yield the next ``size`` bytes without copying. Raises IntegrityError at a short end."""
+        """Yield the next ``size`` bytes without copying, in one piece when the chunk at hand has
+        them all; those count as taken at once. Raises IntegrityError at a short end.
+        """
+        end = self._position + size
+        if end > len(self._buffer):
+            return self._pipe(size)
+        piece = memoryview(self._buffer)[self._position : end]
+        self._position = end
+        self.offset += size
+        return iter((piece,))
+
+    def _pipe(self, size: int) -> Iterator[memoryview]:
         while size > 0:
             if self._position >= len(self._buffer) and not self._refill():
                 raise truncated()
@@ -70,8 +81,13 @@ class ByteReader:
 
     def skip(self, size: int) -> None:
         """Pass over ``size`` bytes. Raises IntegrityError when the stream ends before."""
-        for _ in self.pipe(size):
-            pass
+        end = self._position + size
+        if end > len(self._buffer):
+            for _ in self._pipe(size):
+                pass
+            return
+        self._position = end
+        self.offset += size
 
     def drain(self) -> None:
         """Read to the end, so that whoever checks the stream has seen all of it."""

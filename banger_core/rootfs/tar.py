@@ -12,6 +12,7 @@ from banger_core.errors import HostileInput, IntegrityError
 from banger_core.model import Entry, EntryKind
 from banger_core.rootfs import sparse
 from banger_core.rootfs.names import MAX_FILE
+from banger_core.rootfs.nodes import NO_XATTRS
 from banger_core.rootfs.pax import XATTR, Records, parse_decimal, parse_records, parse_time
 from banger_core.rootfs.reader import ByteReader, Readable, chunks_of, truncated
 from banger_core.rootfs.tarheader import (
@@ -21,12 +22,17 @@ from banger_core.rootfs.tarheader import (
     name_of,
     parse_header,
     parse_number,
+    parse_repeated,
     text_of,
 )
 from banger_core.rootfs.whiteouts import as_whiteout
 
 MAX_EXTENSION = 1 << 20
 """Longest extended header in bytes: far above what names and attributes of a file can need."""
+
+_FILE = EntryKind.FILE
+_DEVICES = (EntryKind.CHAR, EntryKind.BLOCK)
+_NO_DEVICE = (0, 0)
 
 _KINDS = {
     b"0": EntryKind.FILE,
@@ -62,7 +68,15 @@ def read_tar(
 
 
 class _TarReader:
-    __slots__ = ("_end_marker", "_global", "_long_link", "_long_name", "_reader", "_records")
+    __slots__ = (
+        "_end_marker",
+        "_extended",
+        "_global",
+        "_long_link",
+        "_long_name",
+        "_reader",
+        "_records",
+    )
 
     def __init__(self, reader: ByteReader, *, end_marker: bool) -> None:
         self._reader = reader
@@ -71,6 +85,7 @@ class _TarReader:
         self._forget()
 
     def _forget(self) -> None:
+        self._extended = False
         self._records: Records = {}
         self._long_name: bytes | None = None
         self._long_link: bytes | None = None
@@ -82,7 +97,8 @@ class _TarReader:
                 self._extend(header.flag, self._extension(header))
                 continue
             entry, end = self._entry(header, block)
-            self._forget()
+            if self._extended:
+                self._forget()
             yield entry
             self._reader.skip(end - self._reader.offset)
         if self._records or self._long_name is not None or self._long_link is not None:
@@ -117,6 +133,7 @@ class _TarReader:
 
     def _extend(self, flag: bytes, data: bytes) -> None:
         """Keep an extended header for the next entry, or a global one for all that follow."""
+        self._extended = True
         if flag == b"g":
             self._global.update(parse_records(data))
             if sum(map(len, self._global)) + sum(map(len, self._global.values())) > MAX_EXTENSION:
@@ -136,23 +153,27 @@ class _TarReader:
                 "the archive holds an entry of a kind that no image may have",
                 cause=f"type {header.flag!r}",
             )
+        # By position: this is done for every file of an image
         entry = Entry(
-            path=name_of(header, block) if self._long_name is None else self._long_name,
-            kind=kind,
-            mode=parse_number(header.mode) & 0o7777,
-            uid=parse_number(header.uid),
-            gid=parse_number(header.gid),
-            mtime_ns=parse_number(header.mtime) * 10**9,
-            link=text_of(header.link) if self._long_link is None else self._long_link,
+            name_of(header, block) if self._long_name is None else self._long_name,
+            kind,
+            parse_repeated(header.mode) & 0o7777,
+            parse_repeated(header.uid),
+            parse_repeated(header.gid),
+            parse_repeated(header.mtime) * 10**9,
+            0,
+            text_of(header.link) if self._long_link is None else self._long_link,
+            _NO_DEVICE,
+            NO_XATTRS,
         )
-        if kind in (EntryKind.CHAR, EntryKind.BLOCK):
+        if kind in _DEVICES:
             entry.rdev = parse_number(header.major), parse_number(header.minor)
         stored = parse_number(header.size)
         records = {**self._global, **self._records} if self._global else self._records
         if records:
             stored = _apply(records, entry, stored)
         _check(entry, stored)
-        if kind is not EntryKind.FILE:
+        if kind is not _FILE:
             # Whatever they announce, nothing is stored for links, devices and directories
             return entry, self._reader.offset
         return entry, self._attach_data(block, records, entry, stored)
@@ -177,10 +198,11 @@ class _TarReader:
         if entry.path.endswith(b"/"):
             # How archives from before 1988 mark a directory
             entry.kind = EntryKind.DIRECTORY
-        else:
-            entry.size = stored
-            entry.data = self._reader.pipe(stored)
-        return self._reader.offset + stored + -stored % BLOCK
+            return self._reader.offset + stored + -stored % BLOCK
+        end = self._reader.offset + stored + -stored % BLOCK
+        entry.size = stored
+        entry.data = self._reader.pipe(stored)
+        return end
 
 
 def _apply(records: Records, entry: Entry, stored: int) -> int:

@@ -20,6 +20,11 @@ MAX_LINK_HOPS = 40
 MAX_HARD_LINKS = 65_000
 """ext4's limit on the names of one inode."""
 
+_FILE = EntryKind.FILE
+_DIRECTORY = EntryKind.DIRECTORY
+_SYMLINK = EntryKind.SYMLINK
+_DEVICES = (EntryKind.CHAR, EntryKind.BLOCK)
+
 
 class Tree:
     """A root directory to which layers are applied.
@@ -77,22 +82,23 @@ class Tree:
             raise HostileInput("a name in the image is too long", cause=shown(entry.path))
         elif len(entry.path) > MAX_PATH:
             raise HostileInput("a path in the image is too long", cause=shown(entry.path))
-        parent = self._parent(parent_path)
+        parent = self._parents.get(parent_path) or self._make_parent(parent_path)
         directory = _entries(parent)
         old = directory.get(name)
-        if entry.kind is EntryKind.HARDLINK:
+        kind = entry.kind
+        if kind is EntryKind.HARDLINK:
             self._add_link(entry, parent, name)
             return None
-        if entry.kind is EntryKind.DIRECTORY and old is not None and old.children is not None:
+        if kind is _DIRECTORY and old is not None and old.children is not None:
             self._describe(old, entry)
             old.layer = self._layer
             return None
-        node = Node(entry.kind, 0, self._layer)
+        node = Node(kind, 0, self._layer)
         self._describe(node, entry)
         if old is not None:
             self._drop(directory, name)
         self._put(directory, name, node)
-        return node if entry.kind is EntryKind.FILE else None
+        return node if kind is _FILE else None
 
     def _set_root(self, entry: Entry) -> None:
         if entry.kind is not EntryKind.DIRECTORY:
@@ -136,25 +142,24 @@ class Tree:
     def _describe(self, node: Node, entry: Entry) -> None:
         """Give ``node`` what the entry says of it."""
         self._limits.check(entry)
-        node.mode = 0o777 if entry.kind is EntryKind.SYMLINK else entry.mode & 0o7777
+        kind = entry.kind
+        node.mode = 0o777 if kind is _SYMLINK else entry.mode & 0o7777
         node.uid, node.gid, node.mtime_ns = entry.uid, entry.gid, entry.mtime_ns
         node.xattrs = dict(entry.xattrs) if entry.xattrs else NO_XATTRS
-        if entry.kind is EntryKind.SYMLINK:
-            node.link, node.size = bytes(entry.link), len(entry.link)
-        elif entry.kind in (EntryKind.CHAR, EntryKind.BLOCK):
-            node.rdev = entry.rdev
-        elif entry.kind is EntryKind.FILE:
+        if kind is _FILE:
             node.size = entry.size
+        elif kind is _SYMLINK:
+            node.link, node.size = bytes(entry.link), len(entry.link)
+        elif kind in _DEVICES:
+            node.rdev = entry.rdev
 
     # --- finding parents ---------------------------------------------------------------------
 
-    def _parent(self, path: bytes) -> Node:
-        """Return the directory ``path``, made now where it is missing."""
-        found = self._parents.get(path)
-        if found is None:
-            found = self._walk(split_path(path), create=True)
-            assert found is not None
-            self._parents[path] = found
+    def _make_parent(self, path: bytes) -> Node:
+        """Return the directory ``path``, made now where it is missing, and remember it."""
+        found = self._walk(split_path(path), create=True)
+        assert found is not None
+        self._parents[path] = found
         return found
 
     def _find(self, parts: list[bytes]) -> Node | None:
@@ -177,7 +182,7 @@ class Tree:
                 continue
             here = _entries(above[-1])
             node = here.get(name)
-            if node is not None and node.kind is EntryKind.SYMLINK:
+            if node is not None and node.kind is _SYMLINK:
                 hops += 1
                 if hops > MAX_LINK_HOPS:
                     raise HostileInput(
@@ -222,7 +227,7 @@ class Tree:
                 doomed.extend(node.children.items())
                 node.children = {}
                 self._parents.clear()
-            elif node.kind is EntryKind.SYMLINK:
+            elif node.kind is _SYMLINK:
                 self._parents.clear()
             if node.links == 0:
                 self._on_free(node)

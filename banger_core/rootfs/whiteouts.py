@@ -16,6 +16,8 @@ def as_whiteout(entry: Entry) -> Entry | None:
     None for AUFS's own bookkeeping (``.wh..wh.plnk`` and its like), which no image means to have.
     Raises HostileInput for a whiteout that names nothing or a parent directory.
     """
+    if _PREFIX not in entry.path:
+        return entry
     parent, _, name = entry.path.rstrip(b"/").rpartition(b"/")
     if not name.startswith(_PREFIX):
         return None if b"/" + _META in b"/" + parent else entry

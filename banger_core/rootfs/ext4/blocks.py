@@ -1,4 +1,4 @@
-"""Which blocks are used, and writing them: in one direction, with a buffer behind."""
+"""Which blocks are used, and writing them: in one direction, many pieces at a time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from banger_core.rootfs.ext4 import BLOCK
 from banger_core.rootfs.ext4.superblock import Superblock
 
 _BUFFER = 1 << 22
+_MOST_PIECES = 1000  # the kernel takes 1024 at once (IOV_MAX)
 _WHOLE_RUN = 64
 """Files of up to this many blocks are never split over two runs of free blocks."""
 
 _BEYOND = 1 << 15
 _LAST_BLOCK = 2**32 - 1
 _PUNCH = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-_ZEROS = bytes(1 << 16)
+_ZEROS = memoryview(bytes(1 << 16))
 
 Run = tuple[int, int]
 """First block and number of blocks."""
@@ -82,8 +83,8 @@ class BlockSpace:
         self._runs = bitmaps.free_runs()
         self._next = self._left = 0
         self._freed: list[Run] = []
-        self._buffer = bytearray()
-        self._position = 0
+        self._pieces: list[bytes | memoryview] = []
+        self._position = self._end_of_pieces = 0
         self._taken = self._beyond = 0
 
     def allocate(self, wanted: int, whole: int = 0) -> Run:
@@ -129,14 +130,16 @@ class BlockSpace:
 
     def seek(self, block: int) -> None:
         """Go on writing at ``block``."""
-        if self._position + len(self._buffer) != block * BLOCK:
+        place = block * BLOCK
+        if self._end_of_pieces != place:
             self.flush()
-            self._position = block * BLOCK
+            self._position = self._end_of_pieces = place
 
     def put(self, data: bytes | memoryview) -> None:
-        """Write at the current place."""
-        self._buffer += data
-        if len(self._buffer) >= _BUFFER:
+        """Write at the current place, later; ``data`` must not change any more."""
+        self._pieces.append(data)
+        self._end_of_pieces += len(data)
+        if self._end_of_pieces - self._position >= _BUFFER or len(self._pieces) >= _MOST_PIECES:
             self.flush()
 
     def put_zeros(self, size: int) -> None:
@@ -145,30 +148,33 @@ class BlockSpace:
             self.put(_ZEROS[:size])
             size -= len(_ZEROS)
 
-    def store(self, data: bytes) -> list[Run]:
+    def store(self, data: bytes | memoryview) -> list[Run]:
         """Write ``data`` to new blocks, padded with zeros, and return which."""
-        runs, at, whole = [], 0, -(-len(data) // BLOCK)
-        left = whole
+        left, at = -(-len(data) // BLOCK), 0
+        runs = []
         while left:
             start, length = self.allocate(left, left)
             self.seek(start)
-            self.put(data[at : at + length * BLOCK])
+            self.put(data if length == left and not at else data[at : at + length * BLOCK])
             runs.append((start, length))
             at += length * BLOCK
             left -= length
-        self.put_zeros(-len(data) % BLOCK)
+        if padding := -len(data) % BLOCK:
+            self.put(_ZEROS[:padding])
         return runs
 
     def flush(self) -> None:
-        """Write what is in the buffer; what lies beyond the end is dropped."""
-        room = max(0, self._end * BLOCK - self._position)
-        write_all(
-            self._disk,
-            self._buffer[:room] if room < len(self._buffer) else self._buffer,
-            self._position,
-        )
-        self._position += len(self._buffer)
-        self._buffer = bytearray()
+        """Write what was put; what lies beyond the end is dropped."""
+        wanted = min(self._end_of_pieces, self._end * BLOCK) - self._position
+        if wanted == self._end_of_pieces - self._position:
+            done = os.pwritev(self._disk, self._pieces, self._position) if wanted else 0
+        else:
+            done = 0
+        if done < wanted:
+            rest = b"".join(self._pieces)[done:wanted]
+            write_all(self._disk, rest, self._position + done)
+        self._pieces.clear()
+        self._position = self._end_of_pieces
 
     def erase_freed(self) -> None:
         """Make holes of the blocks that stayed free: deleted content is not left in the image."""
@@ -205,7 +211,7 @@ def set_bits(bits: bytearray, start: int, amount: int, *, on: bool) -> None:
             at += 1
 
 
-def write_all(disk: int, data: bytes | bytearray, offset: int) -> None:
+def write_all(disk: int, data: bytes | bytearray | memoryview, offset: int) -> None:
     """Write all of ``data`` at ``offset``."""
     with memoryview(data) as rest:
         done = 0

@@ -20,6 +20,7 @@ _MAGIC = 0xF30A
 _HEADER = struct.Struct("<HHHHI")
 _LEAF = struct.Struct("<IHHI")
 _INDEX = struct.Struct("<IIHH")
+_ONE = struct.Struct("<HHHHIIHHI36x")  # a header, one leaf and no more: as most files have it
 
 
 class Storage(Protocol):
@@ -57,6 +58,9 @@ class ExtentList:
 
 def contiguous(runs: Iterable[Run]) -> tuple[Extent, ...]:
     """Return the extents of a file without holes whose blocks are ``runs``."""
+    runs = list(runs)
+    if len(runs) == 1 and runs[0][1] <= LONGEST:
+        return (Extent(0, *runs[0]),)
     extents, logical = ExtentList(), 0
     for start, length in runs:
         extents.add(logical, start, length)
@@ -70,6 +74,11 @@ def pack_tree(extents: tuple[Extent, ...], storage: Storage) -> tuple[bytes, lis
     Four extents fit into the inode; more make a tree as deep as needed, its blocks as full as
     possible, which is how e2fsck would have it.
     """
+    if len(extents) == 1:
+        ((logical, start, blocks),) = extents
+        return _ONE.pack(
+            _MAGIC, 1, IN_INODE, 0, 0, logical, blocks, start >> 32, start & 0xFFFFFFFF
+        ), []
     entries = [
         _LEAF.pack(e.logical, e.blocks, e.start >> 32, e.start & 0xFFFFFFFF) for e in extents
     ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from banger_core.errors import IntegrityError
 from banger_core.rootfs.ext4 import BLOCK
 from banger_core.rootfs.ext4.blocks import BlockSpace
-from banger_core.rootfs.ext4.extents import ExtentList
+from banger_core.rootfs.ext4.extents import ExtentList, contiguous
 from banger_core.rootfs.nodes import Extent
 
 
@@ -19,8 +20,14 @@ def write_content(
     ``data`` gives chunks, and ints for holes of so many bytes: blocks that lie in holes entirely
     are not allocated. Raises IntegrityError when there is more or less of it than ``size``.
     """
+    pieces = iter(data)
+    first = next(pieces, b"")
+    if not isinstance(first, int) and len(first) == size:
+        if any(pieces):
+            raise _wrong_size(size)
+        return contiguous(space.store(first))
     writer = _FileWriter(space, size)
-    for piece in data:
+    for piece in chain((first,), pieces):
         if isinstance(piece, int):
             writer.hole(piece)
         else:
