@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from banger_core.engine.process import signal as signal_process
     from banger_core.engine.process import wait_gone as wait_process
     from banger_core.hookspecs import hookimpl
+    from banger_core.kernel.deb import open_deb, read_content
     from banger_core.kernel.vmlinux import extract_vmlinux
     from banger_core.rootfs.layer import read_layer
     from banger_core.rootfs.stream import open_layer
@@ -102,10 +103,12 @@ _LAZY = {
     "in_thread": ("banger_core.threads", "in_thread"),
     "identify_process": ("banger_core.engine.process", "identify"),
     "Ingest": ("banger_core.store.content", "Ingest"),
+    "open_deb": ("banger_core.kernel.deb", "open_deb"),
     "open_layer": ("banger_core.rootfs.stream", "open_layer"),
     "parse_size": ("banger_core.sizes", "parse_size"),
     "process_alive": ("banger_core.engine.process", "alive"),
     "process_status": ("banger_core.engine.process", "exit_status"),
+    "read_content": ("banger_core.kernel.deb", "read_content"),
     "read_layer": ("banger_core.rootfs.layer", "read_layer"),
     "read_tar": ("banger_core.rootfs.tar", "read_tar"),
     "room_in": ("banger_core.store.content", "room_in"),
@@ -191,10 +194,12 @@ __all__ = [
     "hookimpl",
     "identify_process",
     "in_thread",
+    "open_deb",
     "open_layer",
     "parse_size",
     "process_alive",
     "process_status",
+    "read_content",
     "read_layer",
     "read_tar",
     "room_in",

@@ -23,21 +23,31 @@ _OLDEST_PROTOCOL = 0x208
 _SECTOR = 512
 _NOTE_SEGMENT = 4
 _PVH_NOTE = 18
+_ARM64_MAGIC = b"ARM\x64"
+_GIVE = "give a bzImage (vmlinuz) or an uncompressed ELF (vmlinux)"
 
 
 def extract_vmlinux(image: bytes) -> bytes:
-    """Return the uncompressed ELF kernel that ``image`` (bzImage, or such an ELF itself) holds.
+    """Return the uncompressed ELF kernel that ``image`` holds: a bzImage, such an ELF itself, or
+    either of them packed as a whole (``vmlinux.gz``).
 
     Raises UsageProblem when it is no kernel, is damaged, or is packed in a way that this host
     cannot unpack.
     """
     if image.startswith(_ELF):
         return image
-    from banger_core.kernel.compression import decompress
+    from banger_core.kernel.compression import decompress, is_packed
 
-    kernel = decompress(_payload(image), VMLINUX_MAX)
+    if is_packed(image):
+        image = decompress(image, VMLINUX_MAX)
+        if image.startswith(_ELF):
+            return image
+    payload = _payload(image)
+    kernel = payload if payload.startswith(_ELF) else decompress(payload, VMLINUX_MAX)
     if not kernel.startswith(_ELF):
-        raise UsageProblem("not a bootable kernel", cause="its payload is not an ELF file")
+        raise UsageProblem(
+            "not a bootable kernel", cause="its payload is not an ELF file", hints=[_GIVE]
+        )
     return kernel
 
 
@@ -59,23 +69,28 @@ def pvh_entry(kernel: bytes) -> int | None:
 
 def _payload(image: bytes) -> bytes:
     if len(image) < 0x250 or image[0x202:0x206] != _HEADER_MAGIC:
+        # Documentation/arch/arm64/booting.rst
+        arm64 = image[0x38:0x3C] == _ARM64_MAGIC
         raise UsageProblem(
             "not an x86 kernel image",
-            cause="the boot protocol's header is missing",
-            hints=["give a bzImage (vmlinuz) or an uncompressed ELF (vmlinux)"],
+            cause="it is an Image for arm64" if arm64 else "the boot protocol's header is missing",
+            hints=[_GIVE],
         )
     (protocol,) = struct.unpack_from("<H", image, 0x206)
     if protocol < _OLDEST_PROTOCOL:
         raise UsageProblem(
             "the kernel image is too old",
             cause=f"boot protocol {protocol >> 8}.{protocol & 255:02}, 2.08 is needed",
+            hints=[_GIVE],
         )
     # Zero stands for four sectors, for the sake of very old loaders
     setup_sectors = image[0x1F1] or 4
     offset, length = struct.unpack_from("<II", image, 0x248)
     start = (setup_sectors + 1) * _SECTOR + offset
     if not length or start + length > len(image):
-        raise UsageProblem("the kernel image is damaged", cause="its payload is cut off")
+        raise UsageProblem(
+            "the kernel image is damaged", cause="its payload is cut off", hints=["fetch it again"]
+        )
     return image[start : start + length]
 
 

@@ -14,8 +14,8 @@ CORE = ROOT / "banger_core"
 CAP = 500
 
 SPINE = {"errors", "model", "declare", "contracts", "jsonable", "sizes", "packages", "threads"}
-SHELF = SPINE | {"api", "hookspecs", "config", "plugins", "store", "kernel"}
-WORKSHOP = SHELF | {"plan", "rootfs", "guest", "engine", "networks"}
+SHELF = SPINE | {"api", "hookspecs", "config", "plugins", "store"}
+WORKSHOP = SHELF | {"plan", "rootfs", "kernel", "guest", "engine", "networks"}
 
 MAY_IMPORT = {
     **dict.fromkeys(SPINE, SPINE),

@@ -18,11 +18,12 @@ from banger_core.api import (
     blob_path,
     extract_vmlinux,
     in_thread,
+    open_deb,
+    read_content,
     room_in,
     write_atomic,
 )
 from banger_debian.archive import Archive
-from banger_debian.deb import open_deb, read_content
 from banger_debian.memory import recall, remember
 from banger_debian.modules import ModuleTree
 from banger_debian.packages import Package

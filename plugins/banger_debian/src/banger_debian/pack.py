@@ -14,12 +14,13 @@ from banger_core.api import (
     GuestFiles,
     IntegrityError,
     blob_path,
+    open_deb,
+    read_content,
     room_in,
     secure_dir,
     sync_directory,
     write_atomic,
 )
-from banger_debian.deb import open_deb, read_content
 from banger_debian.elf import Needs, read_needs
 
 if TYPE_CHECKING:
