@@ -70,7 +70,7 @@ class VmBuilder:
 
     async def _host_key(self, directory: Path, operation: Operation) -> str:
         """Make the guest runtime's host key; returns its public half."""
-        private, public = await make_host_key(self._engine.run)
+        private, public = await make_host_key(self._engine.run, directory)
         await in_thread(
             operation, partial(self._engine.write_private, directory / "hostkey", private)
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -25,15 +24,18 @@ Run = Callable[[Sequence[str]], Awaitable[bytes]]
 """Runs a host program to its end and returns its stdout, as ``Context.run`` does."""
 
 
-async def make_host_key(run: Run) -> tuple[bytes, str]:
-    """Make an Ed25519 host key. Returns the private half in dropbear's form and the public half
-    as ``ssh-ed25519 AAAA…``. Raises what ``run`` raises (HostNotReady without ssh-keygen).
+async def make_host_key(run: Run, scratch: Path) -> tuple[bytes, str]:
+    """Make an Ed25519 host key, by way of the private directory ``scratch``. Returns the private
+    half in dropbear's form and the public half as ``ssh-ed25519 AAAA…``. Raises what ``run``
+    raises (HostNotReady without ssh-keygen).
     """
-    with tempfile.TemporaryDirectory(prefix="banger-key-") as directory:
-        path = Path(directory) / "key"
+    path = scratch / "hostkey.openssh"
+    try:
         await run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)])
-        text = await in_thread(path.read_bytes)
-    return dropbear_key(text)
+        return dropbear_key(await in_thread(path.read_bytes))
+    finally:
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}.pub").unlink(missing_ok=True)
 
 
 def dropbear_key(openssh: bytes) -> tuple[bytes, str]:

@@ -19,12 +19,17 @@ DISTRIBUTIONS = {
 }
 """Which distribution brings a scheme, or a source of that name."""
 
+MISTAKEN = {"docker": "oci", "http": "oci", "https": "oci", "oci-archive": "docker-archive"}
+"""Schemes that other tools use, or that were pasted along, and which is meant here."""
+
 
 def install_advice(scheme: str, installed: Iterable[PluginRecord]) -> list[str]:
     """Say how to come by the image source of ``scheme``; nothing when nobody knows one.
 
     ``installed`` are the plugins there are: one that is there but cannot be used says why.
     """
+    if meant := MISTAKEN.get(scheme):
+        return [f"did you mean {meant}://…?"]
     distribution = DISTRIBUTIONS.get(scheme)
     if distribution is None:
         return []

@@ -188,7 +188,7 @@ def boot(
     @asynccontextmanager
     async def start(disk: Path, *, wait: bool = True, **seed: Any) -> AsyncIterator[Guest]:
         plan, dirs = make_plan(), prepare(workplace, boot_parts, initrd, disk)
-        private, public = await make_host_key(run)
+        private, public = await make_host_key(run, workplace)
         known_hosts = workplace / "known_hosts"
         known_hosts.write_text(f"{plan.name} {public}\n")
         config = SeedConfig(

@@ -31,9 +31,8 @@ def test_public_half_is_what_ssh_keygen_says(tmp_path):
     assert len(private) == 4 + 11 + 4 + 64
 
 
-def test_two_keys_differ_and_nothing_stays_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    first, second = (asyncio.run(make_host_key(run)) for _ in range(2))
+def test_two_keys_differ_and_nothing_stays_behind(tmp_path):
+    first, second = (asyncio.run(make_host_key(run, tmp_path)) for _ in range(2))
     assert first != second
     assert not list(tmp_path.iterdir())
 

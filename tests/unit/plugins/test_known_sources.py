@@ -45,6 +45,11 @@ def test_known_scheme_names_the_distribution_to_install(scheme, distribution):
     )
 
 
+@pytest.mark.parametrize("scheme", ["docker", "https"])
+def test_a_scheme_of_other_tools_is_translated(scheme):
+    assert refusal(scheme)[0] == "did you mean oci://…?"
+
+
 def test_unknown_scheme_gets_no_advice():
     assert refusal("nosuch") == ("banger plugin list",)
 
