@@ -11,7 +11,9 @@ from banger_core.rootfs.ext4 import BLOCK
 _MAGIC = 0xEF53
 _INCOMPAT_FILETYPE_EXTENTS = 0x42
 _INCOMPAT_64BIT = 0x80
+_RO_COMPAT_GROUP_CHECKSUMS = 0x10
 _RO_COMPAT_CHECKSUMS = 0x410
+_INODES_ZEROED = 0x4
 
 # Group descriptor fields: offset of the low half, of the high half, format of each half
 _BLOCK_BITMAP = (0x00, 0x20, "<I")
@@ -20,6 +22,24 @@ _INODE_TABLE = (0x08, 0x28, "<I")
 _FREE_BLOCKS = (0x0C, 0x2C, "<H")
 _FREE_INODES = (0x0E, 0x2E, "<H")
 _USED_DIRS = (0x10, 0x30, "<H")
+_UNUSED_INODES = (0x1C, 0x32, "<H")
+_FLAGS = 0x12
+_CHECKSUM = 0x1E
+
+
+def _crc16_of(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0xA001 if byte & 1 else 0)
+    return byte
+
+
+_CRC16 = [_crc16_of(byte) for byte in range(256)]
+
+
+def _crc16(data: bytes | bytearray, found: int = 0xFFFF) -> int:
+    for byte in data:
+        found = found >> 8 ^ _CRC16[(found ^ byte) & 0xFF]
+    return found
 
 
 class Superblock:
@@ -82,14 +102,32 @@ class Superblock:
         self._add(group, _USED_DIRS, directories)
         self.free_inodes -= amount
 
-    def write(self) -> None:
-        """Write descriptors and superblock; e2fsck refreshes their copies."""
+    def write(self, last_inode: int) -> None:
+        """Write descriptors and superblock; tune2fs refreshes their copies.
+
+        Inodes behind ``last_inode`` were never used. That is noted (feature ``uninit_bg``), so
+        that whoever checks the file system or adds checksums need not read them.
+        """
+        per_group = self.inodes_per_group
+        for group in range(self.groups):
+            unused = min(max((group + 1) * per_group - last_inode, 0), per_group)
+            self._add(group, _UNUSED_INODES, unused)
+            struct.pack_into("<H", self._table, group * self._stride + _FLAGS, _INODES_ZEROED)
+            self._add_checksum(group)
+        struct.pack_into("<I", self._raw, 0x64, self._u32(0x64) | _RO_COMPAT_GROUP_CHECKSUMS)
         struct.pack_into("<I", self._raw, 0x0C, self.free_blocks & 0xFFFFFFFF)
         if self._u32(0x60) & _INCOMPAT_64BIT:
             struct.pack_into("<I", self._raw, 0x158, self.free_blocks >> 32)
         struct.pack_into("<I", self._raw, 0x10, self.free_inodes)
         os.pwrite(self._disk, self._table, BLOCK)
         os.pwrite(self._disk, self._raw, 1024)
+
+    def _add_checksum(self, group: int) -> None:
+        base = group * self._stride
+        described = self._table[base : base + self._stride]
+        found = _crc16(self._raw[0x68:0x78] + struct.pack("<I", group) + described[:_CHECKSUM])
+        found = _crc16(described[_CHECKSUM + 2 :], found)
+        struct.pack_into("<H", self._table, base + _CHECKSUM, found)
 
     def _get(self, group: int, field: tuple[int, int, str]) -> int:
         low, high, form = field

@@ -149,7 +149,7 @@ class Ext4Writer:
             bits = bytearray(os.pread(self._disk, BLOCK, place))
             set_bits(bits, start - group * per_group, amount, on=True)
             os.pwrite(self._disk, bits, place)
-        self._superblock.write()
+        self._superblock.write(last)
 
     def _old(self, number: int) -> list[Run]:
         """Blocks of a directory that mke2fs made and this rewrites: one level of extents."""
