@@ -260,6 +260,7 @@ def kernel_files():
     return kernel, {
         f"boot/vmlinuz-{RELEASE}": bytes(image) + payload,
         f"boot/System.map-{RELEASE}": b"map",
+        f"boot/config-{RELEASE}": b"CONFIG_EXT4_FS=y\n",
         f"{tree}/kernel/drivers/virtio/virtio.ko": b"module",
         f"{tree}/kernel/fs/overlay.ko.xz": b"packed module",
         f"{tree}/modules.order": b"kernel/drivers/virtio/virtio.ko\n",

@@ -73,6 +73,7 @@ def test_the_newest_kernel_is_unpacked_for_a_direct_boot(cx, archive, kernel_fil
     assert pin.data["version"] == "6.1.10-1"
     assert pin.source.startswith(f"{archive.url}/debian-security/pool/")
     assert files.vmlinux.read_bytes() == kernel_files[0]
+    assert files.config.read_bytes() == b"CONFIG_EXT4_FS=y\n"
     found = {str(path.relative_to(tmp_path / "k")) for path in (tmp_path / "k").rglob("*.*")}
     assert found == {
         "modules/kernel/drivers/virtio/virtio.ko",
@@ -84,9 +85,59 @@ def test_the_newest_kernel_is_unpacked_for_a_direct_boot(cx, archive, kernel_fil
 
 
 def test_names_are_listed_without_asking_anybody(cx, archive):
-    names = [entry.name for entry in asyncio.run(DebianKernels().available(cx))]
-    assert names == ["bookworm-cloud", "bookworm-generic", "trixie-cloud", "trixie-generic"]
+    entries = asyncio.run(DebianKernels().available(cx))
+    names = [entry.name for entry in entries]
+    assert len(names) == 15
+    assert names[3:9] == [
+        "bookworm-cloud",
+        "bookworm-generic",
+        "bookworm-rt",
+        "trixie-cloud",
+        "trixie-generic",
+        "trixie-rt",
+    ]
+    assert {(entry.distro, entry.architecture) for entry in entries} == {("debian", "amd64")}
     assert not archive.requests
+
+
+FLAVOURS = [
+    ("bookworm-cloud", "linux-image-cloud-amd64", "6.1.0-99-cloud-amd64"),
+    ("bookworm-generic", "linux-image-amd64", "6.1.0-99-amd64"),
+    ("bookworm-rt", "linux-image-rt-amd64", "6.1.0-99-rt-amd64"),
+    ("trixie-generic", "linux-image-amd64", "6.12.1+deb13-amd64"),
+    ("sid-cloud", "linux-image-cloud-amd64", "7.0-rc3-cloud-amd64"),
+]
+
+
+@pytest.mark.parametrize(("name", "metapackage", "release"), FLAVOURS)
+def test_every_flavour_is_found_through_its_metapackage(name, metapackage, release, cx, mirror):
+    stanzas = []
+    # The name alone leads to the metapackage: those beside it must not be taken
+    for _, other, version in FLAVOURS:
+        package = f"linux-image-{version}"
+        stanzas.append(mirror.deb(package, "1-1", {"boot/x": version.encode()}))
+        if other != metapackage:
+            stanzas.append(mirror.deb(other, "1-1", {}, depends=f"{package} (= 1-1)"))
+    depends = f"linux-image-{release} (= 1-1)"
+    stanzas.append(mirror.deb(metapackage, "2-1", {}, depends=depends))
+    suite = name.partition("-")[0]
+    mirror.publish_all(stanzas, suite)
+    pin = asyncio.run(DebianKernels().resolve(name, cx))
+    assert (pin.name, pin.version, pin.distro) == (name, release, "debian")
+    assert f"linux-image-{release}" in pin.source
+
+
+def test_a_metapackage_of_a_version_that_is_gone_is_not_found(cx, mirror):
+    meta = mirror.deb("linux-image-cloud-amd64", "2", {}, depends=f"{PACKAGE} (= 2)")
+    mirror.publish_all([meta, mirror.deb(PACKAGE, "1", {"boot/x": b"x"})])
+    with pytest.raises(NotFound, match=PACKAGE):
+        asyncio.run(DebianKernels().resolve("bookworm-cloud", cx))
+
+
+def test_an_arm64_host_is_offered_kernels_for_arm64(cx, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    entries = asyncio.run(DebianKernels().available(cx))
+    assert {entry.architecture for entry in entries} == {"arm64"}
 
 
 @pytest.mark.parametrize("name", ["bookworm", "bookworm-cluod", "../x-cloud", "", "x-cloud-y"])

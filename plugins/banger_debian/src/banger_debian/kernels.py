@@ -27,7 +27,7 @@ from banger_debian.archive import Archive
 from banger_debian.memory import recall, remember
 from banger_debian.modules import ModuleTree
 from banger_debian.packages import Package
-from banger_debian.suites import check_architecture
+from banger_debian.suites import SUITES, check_architecture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,14 +37,15 @@ if TYPE_CHECKING:
 _FLAVOURS = {
     "cloud": ("linux-image-cloud-{}", "small, for virtual machines"),
     "generic": ("linux-image-{}", "every driver that Debian has"),
+    "rt": ("linux-image-rt-{}", "every driver, and a fully preemptible scheduler"),
 }
-_SUITES = ("bookworm", "trixie")
 _IMAGE_MAX = 128 << 20
+_CONFIG_MAX = 1 << 20
 _DEPENDENCY = re.compile(r"(linux-image-([0-9][a-z0-9.+~-]*))(?: \(= ([^)\s]+)\))?")
 
 
 class DebianKernels:
-    """The kernel provider ``debian``: ``SUITE-cloud`` and ``SUITE-generic``."""
+    """The kernel provider ``debian``: ``SUITE-cloud``, ``SUITE-generic`` and ``SUITE-rt``."""
 
     async def available(self, cx: Context) -> list[KernelEntry]:
         """List the kernels by name; asks nobody, so versions are not known."""
@@ -57,7 +58,7 @@ class DebianKernels:
                 architecture=architecture,
                 description=f"Debian {suite}: {what}",
             )
-            for suite in _SUITES
+            for suite in SUITES
             for flavour, (_, what) in _FLAVOURS.items()
         ]
 
@@ -68,7 +69,7 @@ class DebianKernels:
         Raises NotFound, Unreachable and IntegrityError.
         """
         suite, _, flavour = name.partition("-")
-        if suite not in _SUITES or flavour not in _FLAVOURS:
+        if suite not in SUITES or flavour not in _FLAVOURS:
             names = [entry.name for entry in await self.available(cx)]
             raise NotFound("kernel", name, names, hints=["banger kernel list --available"])
         architecture = check_architecture(platform.machine())
@@ -88,7 +89,7 @@ class DebianKernels:
         return _pin(name, architecture, package)
 
     async def materialise(self, pin: KernelPin, into: Path, cx: Context) -> KernelFiles:
-        """Write ``vmlinux`` and ``modules/`` into the empty directory ``into``.
+        """Write ``vmlinux``, ``modules/`` and ``config`` into the empty directory ``into``.
 
         Raises Unreachable, IntegrityError, HostileInput and NoSpace.
         """
@@ -130,13 +131,17 @@ def _pin(name: str, architecture: str, package: Package) -> KernelPin:
 
 def _unpack(deb: Path, pin: KernelPin, into: Path, cx: Context) -> KernelFiles:
     modules = ModuleTree(into / "modules", pin.version)
-    kernel = f"boot/vmlinuz-{pin.version}".encode()
+    kernel, configuration = (
+        f"boot/{name}-{pin.version}".encode() for name in ("vmlinuz", "config")
+    )
     image = b""
     with open_deb(deb) as entries, room_in(into):
         for entry in entries:
             cx.progress(f"unpacking kernel {pin.version}", modules.written, 0)
             if entry.path == kernel:
                 image = read_content(entry, _IMAGE_MAX)
+            elif entry.path == configuration:
+                write_atomic(into / "config", read_content(entry, _CONFIG_MAX))
             else:
                 modules.take(entry)
     if not image or not modules.written:
