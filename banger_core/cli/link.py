@@ -42,9 +42,9 @@ def operate(
         return follow(operation, show)
 
 
-def known_names(kind: str) -> Iterator[str]:
+def known_names(kind: str, **query: object) -> Iterator[str]:
     """Yield the names of ``vms``, ``images`` or ``kernels`` for completion; none when no daemon
-    runs: a key press starts nothing.
+    runs: a key press starts nothing. ``query`` goes with the question.
     """
     from banger_core.client.client import url
     from banger_core.client.spawn import running
@@ -53,6 +53,6 @@ def known_names(kind: str) -> Iterator[str]:
 
     try:
         if found := running(Paths.from_environment()):
-            yield from (row["name"] for row in found[0].get(url(kind))[kind])
+            yield from (row["name"] for row in found[0].get(url(kind, **query))[kind])
     except BangerError:
         return

@@ -28,13 +28,20 @@ def with_absolute_path(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if not separator or not rest or rest.startswith("/") or scheme.lower() not in _path_schemes():
         return text
+    return f"{scheme}://{absolute_path(rest, text, f'{scheme}:///WHOLE/PATH')}"
+
+
+def absolute_path(path: str, text: str = "", hint: str = "/WHOLE/PATH") -> str:
+    """Return ``path``, of this command's directory or of the user's home (``~``), as an absolute
+    one. Raises HostNotReady, about ``text`` and with ``hint``, when that directory is gone.
+    """
     try:
-        return f"{scheme}://{os.path.abspath(os.path.expanduser(rest))}"  # noqa: PTH100, PTH111
+        return os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
     except FileNotFoundError as problem:
         raise HostNotReady(
-            f"{text} cannot be found",
+            f"{text or path} cannot be found",
             cause="the directory that this command runs in is gone",
-            hints=[f"{scheme}:///WHOLE/PATH"],
+            hints=[hint],
         ) from problem
 
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from banger_core import __version__
 from banger_core.daemon.images_api import image_endpoints
+from banger_core.daemon.kernels_api import kernel_endpoints
 from banger_core.daemon.routes import Endpoint, describe
 from banger_core.daemon.streams import stream_events
 from banger_core.daemon.system_api import system_endpoints
@@ -32,6 +33,7 @@ def build_app(engine: Engine, stop: Callable[[], None]) -> Starlette:
         *_daemon_endpoints(engine, stop),
         *vm_endpoints(engine),
         *image_endpoints(engine),
+        *kernel_endpoints(engine),
         *system_endpoints(engine),
     ]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pathlib import Path
+from typing import Annotated
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from banger_core.kernel.origin import Origin, in_boot, in_directory, with_neighbours
 from banger_core.model import VmRequest
 
 
@@ -52,6 +56,58 @@ class PullKernel(Body):
 
     name: str = Field(min_length=1, max_length=255)
     force: bool = False
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute() or "\0" in str(path):
+        raise ValueError("it is not an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class ImportKernel(Body):
+    """Import a kernel as ``name`` from exactly one of a ``directory``, a ``kernel`` image,
+    ``boot`` (a release installed in /boot) and ``packages``; ``initrd``, ``modules`` and
+    ``config`` go with ``kernel``. ``force`` replaces one of that name, and takes one with which no
+    guest comes up.
+    """
+
+    name: str = Field(min_length=1, max_length=255)
+    directory: AbsolutePath | None = None
+    kernel: AbsolutePath | None = None
+    boot: str = Field(default="", max_length=255)
+    packages: tuple[AbsolutePath, ...] = Field(default=(), max_length=20)
+    initrd: AbsolutePath | None = None
+    modules: AbsolutePath | None = None
+    config: AbsolutePath | None = None
+    force: bool = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ImportKernel:
+        origins = [self.directory, self.kernel, self.boot, self.packages]
+        if sum(bool(origin) for origin in origins) != 1:
+            raise ValueError("exactly one of directory, kernel, boot and packages is needed")
+        if not self.kernel and (self.initrd or self.modules or self.config):
+            raise ValueError("initrd, modules and config go with kernel")
+        return self
+
+    def origin(self) -> Origin:
+        """Find the files. Blocks; raises NotFound and UsageProblem."""
+        if self.directory:
+            return in_directory(self.directory)
+        if self.boot:
+            return in_boot(self.boot)
+        return with_neighbours(
+            Origin(
+                kernel=self.kernel,
+                initrd=self.initrd,
+                modules=self.modules,
+                config=self.config,
+                packages=self.packages,
+            )
+        )
 
 
 class Nothing(Body):

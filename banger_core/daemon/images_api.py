@@ -1,4 +1,4 @@
-"""The API of images and kernels."""
+"""The API of images."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from banger_core.daemon.bodies import PruneCache, PullImage, PullKernel
+from banger_core.daemon.bodies import PruneCache, PullImage
 from banger_core.daemon.routes import Endpoint, read_body
 from banger_core.daemon.streams import stream_operation
-from banger_core.daemon.views import image_view, kernel_view
+from banger_core.daemon.views import image_view
 from banger_core.engine.caches import prune_caches
 from banger_core.engine.engine import Engine
 from banger_core.engine.operations import Operation
@@ -19,11 +19,8 @@ from banger_core.model import ImageRecord
 
 
 def image_endpoints(engine: Engine) -> list[Endpoint]:
-    """The endpoints under ``/v1/images`` and ``/v1/kernels``."""
-    return [*_images(engine), *_kernels(engine)]
+    """The endpoints under ``/v1/images``."""
 
-
-def _images(engine: Engine) -> list[Endpoint]:
     def view(image: ImageRecord) -> dict[str, Any]:
         return image_view(image, [vm.name for vm in engine.records.vms_using_image(image.id)])
 
@@ -80,50 +77,4 @@ def _images(engine: Engine) -> list[Endpoint]:
         Endpoint("POST", "/v1/images/cache/prune", prune_cache, PruneCache, streams=True),
         Endpoint("GET", "/v1/images/{name:path}", show_image),
         Endpoint("DELETE", "/v1/images/{name:path}", delete, streams=True),
-    ]
-
-
-def _kernels(engine: Engine) -> list[Endpoint]:
-    async def list_kernels(request: Request) -> Response:
-        """List the kernels that are here, or with ``available`` those on offer."""
-        here = {entry.name: entry for entry in await engine.kernels.here()}
-        if request.query_params.get("available") == "1":
-            offers = await engine.kernels.available()
-            views = [
-                kernel_view(entry, provider=provider, here=entry.name in here)
-                for provider, entry in offers
-            ]
-        else:
-            views = [kernel_view(entry) for entry in here.values()]
-        return JSONResponse({"kernels": views})
-
-    async def show_kernel(request: Request) -> Response:
-        """One kernel that is here."""
-        return JSONResponse(kernel_view(await engine.kernels.show(request.path_params["name"])))
-
-    async def pull(request: Request) -> Response:
-        """Pull a kernel into the catalogue."""
-        body = await read_body(request, PullKernel)
-
-        async def work(operation: Operation) -> Any:
-            entry = await engine.kernels.pull(body.name, operation, force=body.force)
-            return {"kernel": kernel_view(entry)}
-
-        return stream_operation(engine, f"pulling kernel {body.name}", work)
-
-    async def delete(request: Request) -> Response:
-        """Remove a kernel from the catalogue; images keep their own copies."""
-        name = request.path_params["name"]
-
-        async def work(operation: Operation) -> Any:
-            await engine.kernels.remove(name, operation)
-            return {"kernel": {"name": name}}
-
-        return stream_operation(engine, f"removing kernel {name}", work)
-
-    return [
-        Endpoint("GET", "/v1/kernels", list_kernels),
-        Endpoint("POST", "/v1/kernels/pull", pull, PullKernel, streams=True),
-        Endpoint("GET", "/v1/kernels/{name:path}", show_kernel),
-        Endpoint("DELETE", "/v1/kernels/{name:path}", delete, streams=True),
     ]

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from banger_core.config.paths import secure_dir
+from banger_core.engine.kernel_import import prepare_import
 from banger_core.engine.operations import Operation
 from banger_core.errors import Conflict, HostNotReady, NotFound
-from banger_core.model import KernelEntry, KernelPin
+from banger_core.kernel.facts import KernelFacts, read_facts
+from banger_core.kernel.names import check_kernel_name
+from banger_core.model import KernelEntry, KernelFiles, KernelPin
+from banger_core.threads import in_thread
 
 if TYPE_CHECKING:
     from banger_core.contracts import KernelCatalogue
     from banger_core.engine.engine import Engine
+    from banger_core.kernel.origin import Origin
 
 
 class KernelShelf:
@@ -66,6 +73,53 @@ class KernelShelf:
             hints=["banger kernel list", "banger kernel list --available"],
         )
 
+    async def facts(self, entry: KernelEntry) -> KernelFacts | None:
+        """What the files of a kernel in the catalogue say; None for a broken entry."""
+        place = self._engine.paths.kernels / entry.name
+        if entry.problem or not place.is_dir():
+            return None
+        try:
+            return await in_thread(read_facts, KernelFiles.in_directory(place))
+        except OSError:
+            # It was removed or replaced meanwhile
+            return None
+
+    async def verify(self, name: str) -> list[str]:
+        """Compare a kernel of the catalogue with what was kept; one line for each problem."""
+        context = self._engine.context(self._catalogue_name)
+        return await self._catalogue().verify(name, context)
+
+    async def take(
+        self, name: str, origin: Origin, operation: Operation, *, force: bool = False
+    ) -> KernelEntry:
+        """Import a kernel from files of the user's as ``name``, whole or not at all.
+
+        Raises Conflict when the name is taken and ``force`` is false, and what
+        ``prepare_import`` raises.
+        """
+        check_kernel_name(name)
+        taken = any(entry.name == name for entry in await self.here(operation))
+        if taken and not force:
+            raise Conflict(
+                f"kernel {name} is here already",
+                cause="a kernel is replaced only when that is asked for",
+                hints=[f"banger kernel import --force {name} …", f"banger kernel show {name}"],
+            )
+        with self._scratch() as scratch:
+            pin, files = await prepare_import(name, origin, scratch, operation, force=force)
+            return await self._catalogue().add(
+                pin,
+                files,
+                self._engine.context(self._catalogue_name, operation),
+                replace=force,
+            )
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        shelf = secure_dir(self._engine.paths.state / "incoming")
+        with tempfile.TemporaryDirectory(dir=shelf, prefix="kernel-") as scratch:
+            yield Path(scratch)
+
     async def pull(self, name: str, operation: Operation, *, force: bool = False) -> KernelEntry:
         """Fetch a kernel from its provider into the catalogue.
 
@@ -92,10 +146,9 @@ class KernelShelf:
     ) -> KernelEntry:
         provider = self._engine.registry.kernel_providers.load(pin.provider)
         operation.step(f"fetching kernel {pin.name} {pin.version}")
-        shelf = secure_dir(self._engine.paths.state / "incoming")
-        with tempfile.TemporaryDirectory(dir=shelf, prefix="kernel-") as scratch:
+        with self._scratch() as scratch:
             files = await provider.materialise(
-                pin, Path(scratch), self._engine.context(pin.provider, operation)
+                pin, scratch, self._engine.context(pin.provider, operation)
             )
             return await self._catalogue().add(
                 pin,
