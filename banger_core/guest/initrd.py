@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files as package_files
 from typing import TYPE_CHECKING
 
-from banger_core.errors import IntegrityError
+from banger_core.errors import IntegrityError, UsageProblem
 from banger_core.guest.become import CODE, become_program
 from banger_core.guest.cpio import CpioWriter
 from banger_core.guest.elf import elf_machine
@@ -49,8 +49,10 @@ see, read-only, as ``/run/banger``."""
 
 def build_initrd(files: GuestFiles, kernel: KernelFiles, out: Path) -> None:
     """Write the initramfs ``out`` (0600), whole or not at all; the same input gives the same
-    bytes. Raises IntegrityError for programs or modules that are not what they should be.
+    bytes. Raises IntegrityError for programs or modules that are not what they should be, and
+    what ``check_kernel`` raises.
     """
+    check_kernel(kernel)
     archive = CpioWriter()
     for directory in ("proc", "sys", "dev", "newroot", "seed", "run/exec", "tmp"):
         archive.directory(directory)
@@ -70,6 +72,25 @@ def build_initrd(files: GuestFiles, kernel: KernelFiles, out: Path) -> None:
     if kernel.modules is not None:
         _add_modules(archive, ModuleTree(kernel.modules))
     write_atomic(out, archive.finish())
+
+
+def check_kernel(kernel: KernelFiles) -> None:
+    """Raise UsageProblem when the kernel is known to lack, built in and as a module, what a guest
+    must have to reach its root disk and its network: such a guest would never come up.
+    """
+    from banger_core.kernel.facts import read_facts
+    from banger_core.kernel.features import State
+
+    facts = read_facts(kernel)
+    lacks = list(facts.fatal)
+    if facts.architecture == "amd64" and facts.features["virtio_mmio"] is State.MISSING:
+        lacks.append("it has no virtio_mmio: machines for amd64 have their disks there, not on PCI")
+    if lacks:
+        raise UsageProblem(
+            f"no guest can boot the kernel {facts.version}".rstrip(),
+            cause="; ".join(lacks),
+            hints=["banger kernel list", "banger kernel list --available"],
+        )
 
 
 def initrd_digest(guest: GuestPin, kernel: KernelFiles) -> str:

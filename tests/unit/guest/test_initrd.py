@@ -3,13 +3,14 @@ from __future__ import annotations
 import platform
 import shutil
 import stat
+import struct
 import subprocess
 from dataclasses import replace
 from importlib.resources import files
 
 import pytest
 
-from banger_core.errors import IntegrityError
+from banger_core.errors import IntegrityError, UsageProblem
 from banger_core.guest.initrd import SCRIPTS, build_initrd, initrd_digest
 from banger_core.guest.reseed import reseed_program
 from banger_core.model import GuestPin, KernelFiles
@@ -74,6 +75,44 @@ def test_same_input_gives_same_bytes(guest_files, kernel, tmp_path):
 def test_kernel_without_modules_is_fine(guest_files, kernel, tmp_path):
     build_initrd(guest_files, replace(kernel, modules=None), tmp_path / "out")
     assert not [name for name in entries((tmp_path / "out").read_bytes()) if name.startswith("mod")]
+
+
+@pytest.mark.parametrize("name", ["virtio_blk", "virtio_net", "ext4"])
+@pytest.mark.parametrize("how", ["list", "configuration"])
+def test_a_kernel_that_lacks_what_a_guest_must_have_is_refused(
+    guest_files, kernel, tmp_path, name, how
+):
+    if how == "list":
+        for path in kernel.modules.rglob(f"{name}.ko"):
+            path.unlink()
+        builtin = kernel.modules / "modules.builtin"
+        builtin.write_text(builtin.read_text().replace(name, "other"))
+    else:
+        names = {"virtio_mmio", "virtio_blk", "virtio_net", "ext4"} - {name}
+        symbols = [{"ext4": "EXT4_FS"}.get(one, one.upper()) for one in sorted(names)]
+        settings = [*symbols, "DEVTMPFS", "BLK_DEV_INITRD"]
+        (tmp_path / "config").write_text("".join(f"CONFIG_{one}=y\n" for one in settings))
+        kernel = replace(kernel, config=tmp_path / "config", modules=None)
+    with pytest.raises(UsageProblem, match="no guest can boot") as caught:
+        build_initrd(guest_files, kernel, tmp_path / "out")
+    assert f"no {name}" in (caught.value.cause or "")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("machine", "refused"), [(62, True), (183, False)])
+def test_a_kernel_for_pci_only_is_no_use_on_amd64(guest_files, kernel, tmp_path, machine, refused):
+    kernel.vmlinux.write_bytes(
+        b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HH", 2, machine) + bytes(100)
+    )
+    mmio = kernel.modules / "kernel/virtio_mmio.ko"
+    mmio.rename(mmio.with_name("virtio_pci.ko"))
+    if refused:
+        with pytest.raises(UsageProblem) as caught:
+            build_initrd(guest_files, kernel, tmp_path / "out")
+        assert "virtio_mmio" in (caught.value.cause or "")
+    else:
+        build_initrd(guest_files, kernel, tmp_path / "out")
+        assert b"mod/virtio_pci.ko" in (tmp_path / "out").read_bytes()
 
 
 def test_runtime_without_its_loader_is_refused(guest_files, kernel, tmp_path):
