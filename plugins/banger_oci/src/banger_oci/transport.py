@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import httpcore
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _IDLE_MAX = 30.0
+_SHORT = 16 << 10
 _HOPELESS = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
 
@@ -43,10 +45,12 @@ class Passing(Exception):
 class Answer:
     """A server's answer whose body is still to be read. Has to be closed."""
 
-    def __init__(self, url: Url, response: httpcore.Response, line: _Line) -> None:
+    def __init__(
+        self, url: Url, response: httpcore.Response, line: _Line, patience: Patience
+    ) -> None:
         self.url, self.status = url, response.status
-        self._response, self._line = response, line
-        self._finished = False
+        self._response, self._line, self._patience = response, line, patience
+        self._finished = self._closed = False
 
     def headers(self, name: str) -> list[str]:
         """Return the values of every header of this name, in order."""
@@ -61,14 +65,14 @@ class Answer:
         """Return the value of the first header of this name; "" when there is none."""
         return next(iter(self.headers(name)), "")
 
-    async def pour(self, take: Callable[[bytes], None], patience: Patience) -> None:
+    async def pour(self, take: Callable[[bytes], None]) -> None:
         """Give the body to ``take``, which is called in a thread, as it comes.
 
         Raises what ``take`` raises, and Passing when the body ends too early or hardly moves.
         """
-        await self._line.work(self._pour, take, patience)
+        await self._line.work(self._pour, take)
 
-    async def read(self, limit: int, patience: Patience) -> bytes:
+    async def read(self, limit: int) -> bytes:
         """Return the body, or its first ``limit`` + 1 bytes when it is longer. Raises Passing."""
         body = bytearray()
 
@@ -78,19 +82,34 @@ class Answer:
                 raise _Enough
 
         try:
-            async with asyncio.timeout(patience.document):
-                await self.pour(take, patience)
+            async with asyncio.timeout(self._patience.document):
+                await self.pour(take)
         except _Enough:
             del body[limit + 1 :]
         except TimeoutError:
             raise Passing("its answer takes too long") from None
         return bytes(body)
 
+    async def step(self, do: Callable[..., T], *arguments: object) -> T:
+        """Run ``do`` in the thread that the body is poured in."""
+        return await self._line.work(do, *arguments)
+
+    async def drop(self) -> None:
+        """Close, after a look whether the body is so short that the connection can be kept."""
+        try:
+            with suppress(Passing):
+                await self.read(_SHORT)
+        finally:
+            await self.close()
+
     async def close(self) -> None:
         """Let go of the connection; it is used again when the body was read to its end."""
-        self._line.release(reusable=self._finished)
+        if not self._closed:
+            self._closed = True
+            self._line.release(reusable=self._finished)
 
-    def _pour(self, take: Callable[[bytes], None], patience: Patience) -> None:
+    def _pour(self, take: Callable[[bytes], None]) -> None:
+        patience = self._patience
         since, taken = patience.clock(), 0
         for chunk in self._chunks():
             take(chunk)
@@ -173,7 +192,7 @@ class Transport:
         )
         try:
             response = await line.ask(request, proxy, self._trust, self._patience)
-            return Answer(url, response, line)
+            return Answer(url, response, line, self._patience)
         except BaseException:
             line.release(reusable=False)
             raise
