@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from banger_core.errors import HostNotReady, IntegrityError
 
-PIECE = 1 << 18
-"""Most bytes that come out at once, however small the input: a bomb stays a stream."""
+PIECE = 1 << 20
+"""Most bytes that come out at once, however small the input: a bomb stays a stream. Large, because
+a thread that decompresses waits for the interpreter after every piece.
+"""
 
 _XZ_MEMORY = 256 << 20
 _ZSTD_SLICE = 1 << 10

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from banger_core.errors import IntegrityError
 
-CHUNK = 1 << 18
+CHUNK = 1 << 19
 
 
 class Readable(Protocol):

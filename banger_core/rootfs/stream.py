@@ -19,22 +19,23 @@ from banger_core.rootfs.reader import CHUNK
 MAX_OUTPUT = 1 << 38
 """Bytes that one layer may expand to, unless the caller says otherwise."""
 
-_DEPTH = 16
+_DEPTH = 4
 _MAGIC = 6
 
 
 def open_layer(
     path: Path, *, digest: str = "", diff_id: str = "", limit: int = MAX_OUTPUT
 ) -> Iterator[bytes]:
-    """Yield the uncompressed bytes of the file ``path``; the work happens in another thread.
+    """Yield the uncompressed bytes of the file ``path``; the work happens in other threads.
 
     ``digest`` is the promised digest of the file, ``diff_id`` that of the uncompressed bytes; an
     empty one is not checked. Raises IntegrityError, at the latest after the last chunk, and
     HostileInput when more than ``limit`` bytes come out.
     """
     packed = verified(read_file(path), digest, path.name) if digest else read_file(path)
-    chunks = decompressed(packed, limit=limit)
-    return read_ahead(verified(chunks, diff_id, path.name) if diff_id else chunks)
+    chunks = read_ahead(decompressed(packed, limit=limit))
+    # A thread of its own for the second hash as well: neither holds the interpreter
+    return read_ahead(verified(chunks, diff_id, path.name)) if diff_id else chunks
 
 
 def read_file(path: Path) -> Iterator[bytes]:
