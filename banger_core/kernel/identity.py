@@ -8,19 +8,18 @@ from dataclasses import dataclass
 
 # A 64-bit or 32-bit file for one kind of processor (ELF header, e_machine)
 _MACHINES = {3: "i386", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64", 258: "loong64"}
-_BANNER = re.compile(
-    rb"Linux version ([0-9][0-9A-Za-z.+~_-]{0,99}) \(([^\n\0]{0,400})[\n\0]", re.DOTALL
-)
+# The release, and who built it where; what follows is the compiler, which anybody may have
+_BANNER = re.compile(rb"Linux version ([0-9][0-9A-Za-z.+~_-]{0,99}) \(([^)\n\0]{0,200})\)")
 _BUILDERS = {
-    rb"ubuntu|@lcy\d|buildd@.*canonical": "ubuntu",
+    rb"@lcy\d|ubuntu|canonical": "ubuntu",
     rb"debian": "debian",
-    rb"alpine|@build-\d+-\d+-x86_64": "alpine",
-    rb"fedora": "fedora",
+    rb"buildozer@|alpine": "alpine",
+    rb"fedora|\.fc\d": "fedora",
+    rb"amazon|\.amzn": "amazon",
     rb"redhat|\.el\d": "rhel",
-    rb"archlinux|@arch": "arch",
-    rb"opensuse|suse": "suse",
-    rb"amazon|amzn": "amazon",
-    rb"nixos|nixbld": "nixos",
+    rb"@archlinux": "arch",
+    rb"geeko@|suse": "suse",
+    rb"nixbld@": "nixos",
 }
 
 

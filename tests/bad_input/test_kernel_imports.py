@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -230,6 +232,43 @@ def test_a_removed_kernel_breaks_no_image(shelf):
     shelf.ok("kernel", "import", "--force", "good", "--kernel", str(shelf.home / "good"))
     assert (image / "kernel" / "vmlinux").read_bytes() == before
     shelf.ok("vm", "delete", "--force", "web")
+
+
+@pytest.fixture
+def long_import(shelf):
+    """An import that is busy copying modules; returns its process."""
+    place = make_modules(shelf.home / "m", *(f"m{number}" for number in range(15000)))
+    words = ("kernel", "import", "long", "--kernel", str(shelf.home / "good"), "--modules", place)
+    process = subprocess.Popen(
+        [*shelf.python, *words], env=shelf.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 30
+    while not list((shelf.state / "incoming").glob("*/modules/kernel/drivers/*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_an_import_that_is_stopped_leaves_nothing(shelf, long_import):
+    before = kept(shelf)
+    long_import.send_signal(signal.SIGINT)
+    _, said = long_import.communicate(timeout=60)
+    assert long_import.returncode == 130, said
+    assert kept(shelf) == before
+    assert list((shelf.state / "incoming").iterdir()) == []
+
+
+def test_an_import_whose_daemon_is_killed_leaves_nothing(shelf, long_import):
+    before = kept(shelf)
+    os.kill(shelf.json("daemon", "status")["pid"], signal.SIGKILL)
+    _, said = long_import.communicate(timeout=60)
+    assert long_import.returncode == 1
+    assert b"Traceback" not in said
+    assert [row["name"] for row in shelf.json("kernel", "list")] == ["good"]
+    assert kept(shelf) == before
+    assert not (shelf.state / "incoming").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")

@@ -174,6 +174,8 @@ def test_damaged_modules_say_no_release(facts, tmp_path):
         ("buildd@lcy02-amd64-080", "ubuntu"),
         ("buildozer@build-3-22-x86_64", "alpine"),
         ("mockbuild@x86-vm-7.fedora.example", "fedora"),
+        ("linux@archlinux", "arch"),
+        ("me@here) (gcc (Debian 12.2.0-14", ""),
         ("me@here", ""),
     ],
 )
