@@ -123,25 +123,28 @@ class Authority:
         credentials = self._credentials if ours else None
         self._kept_from = realm.site if self._credentials and not ours else ""
         about = {
-            "service": challenge.parameters.get("service", ""),
             "scope": challenge.parameters.get("scope")
             or f"repository:{self._reference.repository}:pull",
         }
-        home = None if ours else await self._guide.ground(self.base)
+        if service := challenge.parameters.get("service"):
+            about["service"] = service
+        home = await self._guide.ground(realm if ours else self.base)
+        free = (realm,) if ours else ()
         if credentials and credentials.identity_token:
             form = {"grant_type": "refresh_token", "client_id": _CLIENT, **about}
             form["refresh_token"] = credentials.identity_token
-            answer = await self._guide.post(realm, _FORM, urlencode(form).encode(), home=home)
+            content = urlencode(form, errors="replace").encode()
+            answer = await self._guide.post(realm, _FORM, content)
         else:
             account = {"account": credentials.username} if credentials else {}
             glue = "&" if "?" in realm.target else "?"
-            target = f"{realm.target}{glue}{urlencode({**account, **about})}"
+            target = f"{realm.target}{glue}{urlencode({**account, **about}, errors='replace')}"
             answer = await self._guide.get(
                 Url(realm.scheme, realm.host, realm.port, target),
                 _HEADERS,
                 authorization=_basic(credentials) if credentials else "",
                 home=home,
-                trusted=(realm,) if ours else (),
+                trusted=free,
             )
         return await self._taken(answer, realm)
 
@@ -188,7 +191,7 @@ class Authority:
 
 
 def _basic(credentials: Credentials) -> str:
-    pair = f"{credentials.username}:{credentials.password}".encode()
+    pair = f"{credentials.username}:{credentials.password}".encode(errors="replace")
     return f"Basic {base64.b64encode(pair).decode()}"
 
 
@@ -202,13 +205,15 @@ def _read_token(body: bytes, site: str) -> tuple[str, float]:
     token: Any = answer.get("token") or answer.get("access_token")
     if not token:
         raise Unreachable(f"{site} gave no token", cause="there is none in its answer")
-    life = answer.get("expires_in")
-    seconds = _LIFE_MIN
-    if isinstance(life, int | float) and not isinstance(life, bool):
-        seconds = float(life)
-    # Docker's specification: no less than a minute
-    seconds = min(max(seconds, _LIFE_MIN), _LIFE_MAX) - _SPARE
-    return f"Bearer {_checked(token, site)}", seconds
+    return f"Bearer {_checked(token, site)}", _life(answer.get("expires_in")) - _SPARE
+
+
+def _life(stated: Any) -> float:
+    """Return how many seconds a token is good for: no less than a minute, as Docker specifies."""
+    if not isinstance(stated, int | float) or isinstance(stated, bool):
+        return _LIFE_MIN
+    # In this order NaN becomes the minimum; and there are integers that no float can hold
+    return float(min(max(_LIFE_MIN, stated), _LIFE_MAX))
 
 
 def _checked(token: Any, site: str) -> str:

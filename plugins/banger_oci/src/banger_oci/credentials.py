@@ -91,7 +91,7 @@ def read_config(path: Path) -> Section:
     except json.JSONDecodeError as problem:
         cause = f"line {problem.lineno}, column {problem.colno}: {problem.msg}"
         raise _unusable(path, cause) from None
-    except (UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise _unusable(path, "it is not JSON") from None
     if not isinstance(content, dict):
         raise _unusable(path, "it does not hold a JSON object")

@@ -25,13 +25,14 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class Guide:
     """Sends requests for one registry and follows where its answers lead.
 
-    ``plain`` are the ``HOST[:PORT]`` that may be spoken to in plain HTTP; those of this host may
-    always.
+    ``plain`` are the ``HOST[:PORT]`` that may be spoken to in plain HTTP, as references write
+    them; those of this host may always.
     """
 
     def __init__(self, transport: Transport, plain: Iterable[str]) -> None:
         self._transport = transport
-        self._plain = frozenset(host.lower() for host in plain)
+        # As a Url writes it: without port 80
+        self._plain = frozenset(parse_url(f"http://{host}/").site for host in plain)
 
     def may_be_plain(self, url: Url) -> bool:
         """Tell whether a server may be spoken to without TLS."""
@@ -72,11 +73,12 @@ class Guide:
             f"{url.site} leads in circles", cause=f"more than {REDIRECTS_MAX} redirects"
         )
 
-    async def post(
-        self, url: Url, headers: Mapping[str, str], content: bytes, *, home: Ground | None
-    ) -> Answer:
-        """Send a form and return the answer, whatever it is: what it holds goes nowhere else."""
-        return await self._transport.send("POST", url, headers, content=content, home=home)
+    async def post(self, url: Url, headers: Mapping[str, str], content: bytes) -> Answer:
+        """Send a form to a server that may have what it holds, wherever it stands.
+
+        Returns the answer, whatever it is: redirects are not followed.
+        """
+        return await self._transport.send("POST", url, headers, content=content)
 
     def _next(self, url: Url, location: str) -> Url:
         if not location:
