@@ -42,14 +42,17 @@ def view_of_tree(tree):
 
 
 def view_of_directory(root):
-    """The view of a directory of this host."""
+    """The view of a directory of this system; what is mounted below it is left out."""
     root = os.fsencode(root)
+    disk = os.lstat(root).st_dev
     view, groups = {}, defaultdict(set)
     to_do = [b""]
     while to_do:
         path = to_do.pop()
         place = root + b"/" + path
         found = os.lstat(place)
+        if found.st_dev != disk:
+            continue
         kind = _KINDS[stat.S_IFMT(found.st_mode)]
         groups[found.st_ino].add(path)
         view[path] = {

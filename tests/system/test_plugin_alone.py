@@ -1,0 +1,95 @@
+"""A plugin needs the core and nothing else of banger, and the core does not need the plugin."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("plugin-alone")]
+
+
+class Environment:
+    """A Python environment that holds the core, one plugin, and what tests need."""
+
+    def __init__(self, home: Path, plugin: str) -> None:
+        self.home, self.plugin = home, home / plugin
+        # Copies: an installation from the folders themselves would leave its traces there
+        core = home / "core"
+        core.mkdir()
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, core)
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "banger_core", core / "banger_core", ignore=ignore)
+        shutil.copytree(ROOT / "plugins" / plugin, self.plugin, ignore=ignore)
+        self.bin = home / "env" / "bin"
+        self._call(sys.executable, "-m", "venv", str(home / "env"))
+        self.pip("install", "--upgrade", "pip>=25.1")
+        self.pip("install", str(core), str(self.plugin), "--group", f"{core}/pyproject.toml:test")
+        self._config = core / "pyproject.toml"
+
+    def pip(self, *words: str) -> None:
+        self._call(str(self.bin / "python"), "-m", "pip", "--quiet", *words)
+
+    def tests(self) -> str:
+        """Run the plugin's own tests, but for those that boot machines, which need a driver."""
+        return self._call(
+            *(str(self.bin / "python"), "-m", "pytest", "-q", "-c", str(self._config)),
+            *("--rootdir", str(self.plugin), "-p", "no:cacheprovider"),
+            *("-m", "not system", str(self.plugin / "tests")),
+        )
+
+    def banger(self, *words: str) -> subprocess.CompletedProcess[str]:
+        homes = {
+            f"BANGER_{name}_DIR": str(self.home / name.lower())
+            for name in ("STATE", "CACHE", "CONFIG", "RUNTIME")
+        }
+        return subprocess.run(
+            [str(self.bin / "banger"), *words],
+            env={**self._environment(), **homes},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def _call(self, *argv: str) -> str:
+        done = subprocess.run(
+            argv,
+            cwd=self.home,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=540,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-8000:]
+        return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        mine = {k: v for k, v in os.environ.items() if not k.startswith(("BANGER_", "PYTEST_"))}
+        return {**mine, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+def test_oci_with_the_core_alone_and_the_core_without_oci(tmp_path):
+    environment = Environment(tmp_path, "banger_oci")
+    summary = environment.tests().strip().splitlines()[-1]
+    assert " passed" in summary
+    assert "skipped" not in summary
+
+    environment.pip("uninstall", "--yes", "banger-oci")
+    try:
+        assert environment.banger("plugin", "list").returncode == 0
+        for words in (("image", "pull", "oci://python:3.12-slim"), ("vm", "run", "python")):
+            done = environment.banger(*words)
+            assert done.returncode == 2, done.stderr
+            assert "pip install banger-oci" in done.stderr
+    finally:
+        environment.banger("daemon", "stop")
