@@ -88,7 +88,7 @@ FEATURES = (
         "initrd",
         ("BLK_DEV_INITRD",),
         "",
-        b"Trying to unpack rootfs image as initramfs",
+        b"Initramfs unpacking failed",
         "banger's own programs are not loaded",
         "an initial RAM disk",
     ),
