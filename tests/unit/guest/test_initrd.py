@@ -99,6 +99,14 @@ def test_a_kernel_that_lacks_what_a_guest_must_have_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_kernel_with_everything_built_in_needs_no_modules(guest_files, kernel, tmp_path):
+    names = ("VIRTIO_MMIO", "VIRTIO_BLK", "VIRTIO_NET", "EXT4_FS", "DEVTMPFS", "BLK_DEV_INITRD")
+    (tmp_path / "config").write_text("".join(f"CONFIG_{name}=y\n" for name in names))
+    own = replace(kernel, config=tmp_path / "config", modules=None)
+    build_initrd(guest_files, own, tmp_path / "out")
+    assert not [name for name in entries((tmp_path / "out").read_bytes()) if name.startswith("mod")]
+
+
 @pytest.mark.parametrize(("machine", "refused"), [(62, True), (183, False)])
 def test_a_kernel_for_pci_only_is_no_use_on_amd64(guest_files, kernel, tmp_path, machine, refused):
     kernel.vmlinux.write_bytes(
