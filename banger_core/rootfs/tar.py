@@ -172,11 +172,14 @@ class _TarReader:
         records = {**self._global, **self._records} if self._global else self._records
         if records:
             stored = _apply(records, entry, stored)
-        _check(entry, stored)
+        if not 0 <= stored <= MAX_FILE:
+            raise _absurd_size(stored)
         if kind is not _FILE:
             # Whatever they announce, nothing is stored for links, devices and directories
             return entry, self._reader.offset
-        return entry, self._attach_data(block, records, entry, stored)
+        if records or header.flag == b"S":
+            return entry, self._attach_data(block, records, entry, stored)
+        return entry, self._attach_plain(entry, stored)
 
     def _attach_data(self, block: bytes, records: Records, entry: Entry, stored: int) -> int:
         """Give a file its size and content; return where the next header begins."""
@@ -227,14 +230,14 @@ def _apply(records: Records, entry: Entry, stored: int) -> int:
             entry.mtime_ns = parse_time(value)
     entry.xattrs = xattrs
     entry.path = records.get(b"GNU.sparse.name") or entry.path
+    _check_names(entry)
     return stored
 
 
-def _check(entry: Entry, stored: int) -> None:
+def _check_names(entry: Entry) -> None:
+    """The header's own fields end at their first NUL byte; a record may hold any."""
     if b"\0" in entry.path or b"\0" in entry.link:
         raise HostileInput("the archive holds a name with a NUL byte", cause=f"{entry.path!r}")
-    if not 0 <= stored <= MAX_FILE:
-        raise _absurd_size(stored)
 
 
 def _absurd_size(size: int) -> HostileInput:

@@ -151,6 +151,17 @@ class BlockSpace:
     def store(self, data: bytes | memoryview) -> list[Run]:
         """Write ``data`` to new blocks, padded with zeros, and return which."""
         left, at = -(-len(data) // BLOCK), 0
+        if 0 < left <= self._left and self._end_of_pieces == self._next * BLOCK:
+            # As it is for nearly every file: all in one, right behind the one before
+            start = self._next
+            self._next += left
+            self._left -= left
+            if padding := -len(data) % BLOCK:
+                self._pieces.append(data)
+                self._end_of_pieces += len(data)
+                data = _ZEROS[:padding]
+            self.put(data)
+            return [(start, left)]
         runs = []
         while left:
             start, length = self.allocate(left, left)

@@ -44,14 +44,18 @@ class Placement(NamedTuple):
 
 def pack_inode(node: Node, links: int, placement: Placement) -> bytes:
     """Return the inode of ``node``."""
+    uid, gid, size = node.uid, node.gid, node.size
     seconds, extra = pack_time(node.mtime_ns)
     sectors = placement.blocks * _SECTORS
     fields = _INODE.pack(
         _FORMATS[node.kind] | mode_with_acl(node.mode, node.xattrs),
-        node.uid & 0xFFFF,
-        node.size & 0xFFFFFFFF,
-        *(seconds, seconds, seconds, 0),
-        node.gid & 0xFFFF,
+        uid & 0xFFFF,
+        size & 0xFFFFFFFF,
+        seconds,
+        seconds,
+        seconds,
+        0,
+        gid & 0xFFFF,
         links,
         sectors & 0xFFFFFFFF,
         _EXTENTS_FLAG if placement.mapped else 0,
@@ -59,14 +63,23 @@ def pack_inode(node: Node, links: int, placement: Placement) -> bytes:
         placement.map,
         0,
         placement.xattr_block & 0xFFFFFFFF,
-        node.size >> 32,
+        size >> 32,
         0,
         sectors >> 32,
         placement.xattr_block >> 32,
-        node.uid >> 16,
-        node.gid >> 16,
-        *(0, 0, _EXTRA_SIZE, 0),
-        *(extra, extra, extra, seconds, extra, 0, 0),
+        uid >> 16,
+        gid >> 16,
+        0,
+        0,
+        _EXTRA_SIZE,
+        0,
+        extra,
+        extra,
+        extra,
+        seconds,
+        extra,
+        0,
+        0,
     )
     return (fields + placement.xattrs).ljust(SIZE, b"\0")
 

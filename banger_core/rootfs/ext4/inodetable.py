@@ -16,7 +16,8 @@ class InodeTable:
     """The inode tables of all groups as one; inodes are best put in order."""
 
     def __init__(self, disk: int, superblock: Superblock) -> None:
-        self._disk, self._superblock = disk, superblock
+        self._disk, self._per_group = disk, superblock.inodes_per_group
+        self._tables = [superblock.inode_table(group) * BLOCK for group in range(superblock.groups)]
         self._buffer = bytearray()
         self._offset = 0
 
@@ -38,5 +39,5 @@ class InodeTable:
         self._buffer = bytearray()
 
     def _place(self, number: int) -> int:
-        group, index = divmod(number - 1, self._superblock.inodes_per_group)
-        return self._superblock.inode_table(group) * BLOCK + index * SIZE
+        group, index = divmod(number - 1, self._per_group)
+        return self._tables[group] + index * SIZE

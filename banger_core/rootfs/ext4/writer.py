@@ -23,6 +23,9 @@ from banger_core.rootfs.nodes import Extent, Node
 ROOT_INODE = 2
 LOST_AND_FOUND = b"lost+found"
 
+_SYMLINK = EntryKind.SYMLINK
+_UNMAPPED = (EntryKind.CHAR, EntryKind.BLOCK, EntryKind.FIFO)
+
 _MAX_SUBDIRECTORIES = 64_998
 """More, and ext4 stops counting links of a directory (feature dir_nlink)."""
 
@@ -113,17 +116,20 @@ class Ext4Writer:
         behind, block = pack_xattrs(node.xattrs) if node.xattrs else (b"", b"")
         place = self._keep(block)[0][0] if block else 0
         blocks = 1 if block else 0
-        if node.kind is EntryKind.SYMLINK and node.size < FAST_SYMLINK:
+        if node.kind is _SYMLINK and node.size < FAST_SYMLINK:
             content, mapped = node.link.ljust(60, b"\0"), False
-        elif node.kind in (EntryKind.CHAR, EntryKind.BLOCK, EntryKind.FIFO):
+        elif node.kind in _UNMAPPED:
             content, mapped = pack_device(*node.rdev), False
         else:
-            if node.kind is EntryKind.SYMLINK:
+            if node.kind is _SYMLINK:
                 node.extents = contiguous(self._space.store(node.link))
             content, tree = pack_tree(node.extents, self._space)
-            runs = [*_runs(node.extents), *tree]
-            self._used.extend(runs)
-            blocks += sum(length for _, length in runs)
+            for _, start, length in node.extents:
+                self._used.append((start, length))
+                blocks += length
+            if tree:
+                self._used.extend(tree)
+                blocks += sum(length for _, length in tree)
             mapped = True
         return pack_inode(node, _links(node), Placement(content, blocks, mapped, place, behind))
 

@@ -67,7 +67,7 @@ def pack_xattrs(xattrs: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
 
 def mode_with_acl(mode: int, xattrs: Mapping[bytes, bytes]) -> int:
     """Return ``mode`` as the kernel keeps it beside an access ACL: group bits are the mask."""
-    if not (acl := xattrs.get(ACL_ACCESS)):
+    if not xattrs or not (acl := xattrs.get(ACL_ACCESS)):
         return mode
     bits = {tag: permissions & 7 for tag, permissions, _ in _acl_entries(acl)}
     group = bits.get(0x10, bits.get(0x04, 0))
