@@ -123,7 +123,13 @@ class ImageStore:
             )
             operation.mark("fetched")
             operation.step("writing the root file system")
-            facts = await self._write(pin, directory / "rootfs.ext4", size, operation)
+            # Side by side, so that a kernel that no guest can boot is refused before that is done
+            facts, _ = await together(
+                self._write(pin, directory / "rootfs.ext4", size, operation),
+                self.initrd(
+                    KernelFiles.in_directory(directory / "kernel"), directory, guest, operation
+                ),
+            )
             operation.mark("written")
             await afailpoint("pull.after_rootfs")
             record = ImageRecord(
@@ -137,7 +143,6 @@ class ImageStore:
                 minimum_size=facts.minimum_size,
                 created_at=time.time(),
             )
-            await self.initrd(record.kernel_files, directory, guest, operation)
             await afailpoint("pull.before_record")
             self._replace(record)
         except BaseException:
