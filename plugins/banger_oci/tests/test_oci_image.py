@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import subprocess
-import time
 
 import pytest
 from oci_archives import Blob, sha256
 from oci_layouts import BASE, FOREIGN, HOST, LayoutMaker, layers, plain, simple_layout
+from oci_registries import Server
 
 from banger_core.api import (
     HostileInput,
@@ -29,50 +28,9 @@ from banger_oci.layers import tidy
 MIB = 1 << 20
 
 
-class Server:
-    """Debian's docker-registry on loopback."""
-
-    def __init__(self, home):
-        (home / "config.yml").write_text(
-            "version: 0.1\n"
-            f"storage: {{filesystem: {{rootdirectory: {home}/store}}}}\n"
-            "http: {addr: '127.0.0.1:0'}\n"
-            "log: {level: info, accesslog: {disabled: true}}\n"
-        )
-        self._log = home / "log"
-        command = ["docker-registry", "serve", str(home / "config.yml")]
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        self.host = self._listening()
-
-    def _listening(self):
-        """Wait until it says where it listens: the kernel chose the port."""
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            said = self._log.read_text()
-            if found := re.search(r"listening on (127\.0\.0\.1:[0-9]+)", said):
-                return found[1]
-            assert self._process.poll() is None, said
-            time.sleep(0.02)
-        self.stop()
-        pytest.fail(f"docker-registry does not listen: {said}")
-
-    def push(self, layout, tag, name, *options):
-        source = f"oci:{layout}:{tag}"
-        command = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", *options]
-        command += [source, f"docker://{self.host}/{name}"]
-        subprocess.run(command, check=True, capture_output=True)
-
-    def stop(self):
-        self._process.kill()
-        self._process.wait()
-
-
 @pytest.fixture
 def server(tmp_path):
-    home = tmp_path / "registry"
-    home.mkdir()
-    one = Server(home)
+    one = Server(tmp_path / "registry")
     yield one
     one.stop()
 
