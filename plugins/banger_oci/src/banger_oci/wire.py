@@ -109,11 +109,25 @@ class _Stream(httpcore.NetworkStream):
         """Read what is there, as much as fits: httpcore takes more than it asks for."""
         self._socket.settimeout(timeout)
         try:
-            return self._socket.recv(max(max_bytes, _PIECE))
+            return self._piece(max(max_bytes, _PIECE))
         except TimeoutError as late:
             raise httpcore.ReadTimeout("it stopped sending") from late
         except OSError as problem:
             raise httpcore.ReadError(problem.strerror or str(problem)) from problem
+
+    def _piece(self, most: int) -> bytes:
+        """TLS gives a record at a time, of 16 KiB: take all that have come by now."""
+        first = self._socket.recv(most)
+        if not first or not isinstance(self._socket, ssl.SSLSocket):
+            return first
+        pieces, size = [first], len(first)
+        self._socket.settimeout(0)
+        # Whatever is wrong apart from having to wait is wrong at the next read, too
+        with suppress(OSError):
+            while size < most and (piece := self._socket.recv(most - size)):
+                pieces.append(piece)
+                size += len(piece)
+        return b"".join(pieces)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send everything."""
