@@ -35,17 +35,21 @@ def proxy_for(url: Url) -> Proxy | None:
 
 
 def _parse(address: str) -> Proxy:
-    parts = urlsplit(address if "://" in address else f"http://{address}")
     try:
-        port = parts.port or 80
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        scheme, host, port = parts.scheme, parts.hostname, parts.port or 80
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
     except ValueError:
-        port = 0
-    if parts.scheme != "http" or not parts.hostname or not port:
-        # The address may hold a password
-        raise UsageProblem(
-            "the environment names a proxy that cannot be used",
-            cause="it is not of the form http://[USER:PASSWORD@]HOST[:PORT]",
-            hints=["env | grep -i _proxy", "NO_PROXY=HOST goes around it"],
-        )
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    return Proxy(parts.hostname, port, user, password)
+        raise _unusable() from None
+    if scheme != "http" or not host:
+        raise _unusable()
+    return Proxy(host, port, user, password)
+
+
+def _unusable() -> UsageProblem:
+    # The address may hold a password
+    return UsageProblem(
+        "the environment names a proxy that cannot be used",
+        cause="it is not of the form http://[USER:PASSWORD@]HOST[:PORT]",
+        hints=["env | grep -i _proxy", "NO_PROXY=HOST goes around it"],
+    )

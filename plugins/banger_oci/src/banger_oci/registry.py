@@ -285,12 +285,9 @@ def _base(reference: Reference, guide: Guide) -> Url:
         secure = parse_url(f"https://{reference.host}/")
     except BadUrl as problem:
         raise HostileInput("the registry has no host", cause=str(problem)) from None
-    plain = Url("http", secure.host, secure.port, "/")
-    if "]" not in reference.host and ":" not in reference.host:
-        plain = Url("http", secure.host, 80, "/")
-    if secure.port == 443 and plain.port == 443:
-        return secure
-    return plain if guide.may_be_plain(plain) else secure
+    has_port = ":" in reference.host.rpartition("]")[2]
+    plain = Url("http", secure.host, secure.port if has_port else 80, "/")
+    return plain if plain.port != 443 and guide.may_be_plain(plain) else secure
 
 
 def _name(blob: Descriptor) -> str:

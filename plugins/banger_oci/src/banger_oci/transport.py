@@ -327,4 +327,10 @@ class _Line:
 def _httpcore_proxy(proxy: Proxy) -> httpcore.Proxy:
     host = proxy.host.encode()
     url = httpcore.URL(scheme=b"http", host=host, port=proxy.port, target=b"/")
-    return httpcore.Proxy(url, auth=(proxy.user, proxy.password) if proxy.user else None)
+    auth = (_raw(proxy.user), _raw(proxy.password)) if proxy.user else None
+    return httpcore.Proxy(url, auth=auth)
+
+
+def _raw(text: str) -> bytes:
+    """Return the bytes that the environment has for ``text``."""
+    return text.encode(errors="surrogateescape")
