@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from banger_core.api import UsageProblem
 from banger_oci.patience import Patience
 from banger_oci.redirects import Guide
 from banger_oci.reference import parse_reference
 from banger_oci.registry import _base
 from banger_oci.transport import Transport
 
-PLAIN = ("registry.lan", "Registry.LAN:5000", "10.0.0.1:8080", "[fd00::1]:5000", "strange.lan:80")
+PLAIN = (
+    "registry.lan",
+    "Registry.LAN:5000",
+    "10.0.0.1:8080",
+    "[fd00::1]:5000",
+    "strange.lan:80",
+    "127.1:5000",
+)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +55,10 @@ PLAIN = ("registry.lan", "Registry.LAN:5000", "10.0.0.1:8080", "[fd00::1]:5000",
 def test_a_registry_is_asked_at(host, expected):
     guide = Guide(Transport(Patience()), PLAIN)
     assert str(_base(parse_reference(f"{host}/org/app"), guide)) == expected
+
+
+@pytest.mark.parametrize("host", ["127.1:5000", "256.0.0.1", "registry.0x7f"])
+def test_what_only_looks_like_an_address_is_no_registry(host):
+    guide = Guide(Transport(Patience()), PLAIN)
+    with pytest.raises(UsageProblem, match="is no registry"):
+        _base(parse_reference(f"{host}/org/app"), guide)

@@ -31,8 +31,7 @@ class Guide:
 
     def __init__(self, transport: Transport, plain: Iterable[str]) -> None:
         self._transport = transport
-        # As a Url writes it: without port 80
-        self._plain = frozenset(parse_url(f"http://{host}/").site for host in plain)
+        self._plain = frozenset(map(_plain_site, plain))
 
     def may_be_plain(self, url: Url) -> bool:
         """Tell whether a server may be spoken to without TLS."""
@@ -96,3 +95,11 @@ class Guide:
                 else [],
             )
         return further
+
+
+def _plain_site(host: str) -> str:
+    """Return a host as ``Url.site`` writes it: without port 80. What no URL has matches none."""
+    try:
+        return parse_url(f"http://{host}/").site
+    except BadUrl:
+        return ""

@@ -8,7 +8,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from banger_core.api import HostileInput, IntegrityError, Unreachable
+from banger_core.api import HostileInput, IntegrityError, Unreachable, UsageProblem
 from banger_oci.auth import Authority
 from banger_oci.challenges import parse_challenges
 from banger_oci.documents import DOCUMENT_LIMIT
@@ -284,7 +284,11 @@ def _base(reference: Reference, guide: Guide) -> Url:
     try:
         secure = parse_url(f"https://{reference.host}/")
     except BadUrl as problem:
-        raise HostileInput("the registry has no host", cause=str(problem)) from None
+        raise UsageProblem(
+            f"{quoted(reference.registry, 80)} is no registry",
+            cause=str(problem),
+            hints=["check the spelling of the reference"],
+        ) from None
     has_port = ":" in reference.host.rpartition("]")[2]
     plain = Url("http", secure.host, secure.port if has_port else 80, "/")
     return plain if plain.port != 443 and guide.may_be_plain(plain) else secure

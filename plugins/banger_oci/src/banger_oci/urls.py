@@ -14,6 +14,9 @@ PORTS = {"http": 80, "https": 443}
 
 _LENGTH_MAX = 8192
 _VISIBLE = re.compile(r"[!-~]+")
+_CARRIERS = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")))
+# 127.1 and 0x7f000001 are addresses to some resolvers, and names to those who check addresses
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,252})", re.ASCII)
 
 Origin = tuple[str, str, int]
@@ -76,7 +79,8 @@ def parse_url(text: str, base: Url | None = None) -> Url:
 
 def _host(text: str, *, bracketed: bool) -> str | None:
     if not bracketed:
-        return text if _NAME.fullmatch(text) else None
+        odd = _NUMBER.fullmatch(text) and literal(text) is None
+        return text if _NAME.fullmatch(text) and not odd else None
     try:
         return str(ipaddress.IPv6Address(text)) if "%" not in text else None
     except ValueError:
@@ -105,7 +109,7 @@ def ground_of(address: str) -> Ground:
     """Say where an IP address is, also one of IPv4 that IPv6 carries."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip.sixtofour or _translated(ip) or ip
+        ip = ip.ipv4_mapped or ip.sixtofour or _carried(ip) or ip
     if ip.is_loopback or ip.is_unspecified:
         return Ground.LOOPBACK
     if ip.is_link_local or ip.is_multicast:
@@ -113,9 +117,10 @@ def ground_of(address: str) -> Ground:
     return Ground.PUBLIC if ip.is_global else Ground.PRIVATE
 
 
-def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The address behind NAT64 (RFC 6052)."""
-    known = ip in ipaddress.IPv6Network("64:ff9b::/96")
+def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The address behind NAT64 (RFC 6052, RFC 8215), or in one of IPv6's first form."""
+    own = ip.is_loopback or ip.is_unspecified
+    known = not own and any(ip in network for network in _CARRIERS)
     return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if known else None
 
 
