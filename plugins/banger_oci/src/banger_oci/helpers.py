@@ -84,7 +84,8 @@ async def _run(argv: list[str], stdin: bytes) -> tuple[int, bytes]:
             return 0, output
         return await child.wait(), output
     finally:
-        if child.returncode is None:
+        # It may have left one of its own behind, who holds its output
+        if child.returncode is None or not child.stdout.at_eof():
             await _end(child)
 
 
