@@ -15,7 +15,7 @@ from banger_core.api import (
     NotFound,
     in_thread,
 )
-from banger_kernels import shelf
+from banger_kernels import digests, shelf
 from banger_kernels.files import digest, link, place_kernel
 
 if TYPE_CHECKING:
@@ -88,11 +88,17 @@ class Catalogue:
         await in_thread(shelf.remove, cx.kernels_dir / name)
 
     async def verify(self, name: str, cx: Context) -> list[str]:
-        """Compare what lies there with its manifest. Raises NotFound."""
-        names = shelf.names(cx.kernels_dir)
-        if name not in names:
-            raise NotFound("kernel", name, names, hints=["banger kernel list"])
-        return await in_thread(_problems, cx.kernels_dir / name)
+        """Compare every file of an entry with what was kept; return what is wrong.
+
+        Of entries from before there were digests only ``vmlinux`` can be checked, and that is
+        said. Raises NotFound.
+        """
+        entries = {entry.name: entry for entry in await self.available(cx)}
+        if name not in entries:
+            raise NotFound("kernel", name, entries, hints=["banger kernel list"])
+        if problem := entries[name].problem:
+            return [problem]
+        return await in_thread(digests.verify, cx.kernels_dir / name)
 
 
 def _taken(name: str) -> BangerError:
@@ -105,14 +111,6 @@ def _taken(name: str) -> BangerError:
 def _entries(kernels: Path) -> list[KernelEntry]:
     shelf.sweep(kernels)
     return [shelf.describe(kernels / name) for name in shelf.names(kernels)]
-
-
-def _problems(entry: Path) -> list[str]:
-    described = shelf.describe(entry)
-    if described.problem:
-        return [described.problem]
-    found = digest(entry / "vmlinux")
-    return [] if found == described.digest else [f"vmlinux is {found}, not {described.digest}"]
 
 
 def _copy_out(entry: Path, pin: KernelPin, into: Path) -> KernelFiles:

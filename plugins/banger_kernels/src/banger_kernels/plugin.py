@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from banger_core.api import KernelProvider, hookimpl
+from banger_core.api import KernelProvider, Settings, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,10 +14,25 @@ BANGER_API = 1
 
 @hookimpl
 def banger_kernel_providers() -> Iterable[KernelProvider]:
-    """The kernels of this host."""
+    """The kernels of this host, and those that signed feeds offer."""
     yield KernelProvider(
         name="catalogue",
         summary="the kernels on this host",
         load="banger_kernels.catalogue:Catalogue",
         catalogue=True,
+    )
+    yield KernelProvider(
+        name="feeds",
+        summary="kernels from signed feeds",
+        load="banger_kernels.signed:SignedFeeds",
+    )
+
+
+@hookimpl
+def banger_settings() -> Iterable[Settings]:
+    """Which feeds there are, and who signs them."""
+    yield Settings(
+        name="feeds",
+        summary="signed feeds of kernels",
+        load="banger_kernels.settings:FeedsSettings",
     )

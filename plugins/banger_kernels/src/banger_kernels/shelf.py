@@ -20,6 +20,7 @@ from banger_core.api import (
     sync_directory,
     write_atomic,
 )
+from banger_kernels.digests import write_digests
 from banger_kernels.files import digest, move, place_kernel, sync_tree
 from banger_kernels.manifest import MANIFEST, Manifest, is_name, read_manifest
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # In the making; replaced, to be put back if its successor never came; removed
 _NEW, _OLD, _GONE = ".new-", ".old-", ".gone-"
 _LOCK = ".lock"
+_OPTIONAL = ("initrd.img", "modules", "config")
 
 
 def check_name(name: str) -> None:
@@ -89,6 +91,7 @@ def add(entry: Path, pin: KernelPin, files: KernelFiles, *, replace: bool) -> No
             new.mkdir(mode=0o700)
             place_kernel(files, new, move)
             _check_kernel(new / "vmlinux", pin.name)
+            write_digests(new)
             write_atomic(new / MANIFEST, _manifest(pin, new).to_text())
             sync_tree(new)
             _swap(new, entry)
@@ -176,7 +179,7 @@ def _check_shape(entry: Path) -> None:
         (entry / "modules", stat.S_ISDIR, "directory"),
         (entry / "config", stat.S_ISREG, "regular file"),
     ):
-        if part.name in ("initrd.img", "modules", "config") and not exists(part):
+        if part.name in _OPTIONAL and not exists(part):
             continue
         facts = part.lstat()
         if not kind(facts.st_mode):

@@ -1,0 +1,34 @@
+"""Whose word is taken for who a server is."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+def trusted_context() -> ssl.SSLContext:
+    """Return a TLS context that verifies servers by this system's list of authorities, or by that
+    which ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` names.
+    """
+    context = ssl.create_default_context()
+    if not _has_list():
+        # A Python that was built elsewhere looks where its builder had the list
+        for bundle in filter(os.path.isfile, _BUNDLES):
+            context.load_verify_locations(bundle)
+            break
+    return context
+
+
+def _has_list() -> bool:
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile:
+        return True
+    return bool(paths.capath) and any(Path(paths.capath).iterdir())
