@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from banger_core.hookspecs import hookimpl
     from banger_core.kernel.deb import open_deb, read_content
     from banger_core.kernel.vmlinux import extract_vmlinux
+    from banger_core.quoting import quoted
     from banger_core.rootfs.layer import read_layer
     from banger_core.rootfs.stream import open_layer
     from banger_core.rootfs.tar import read_tar
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from banger_core.store.content import Ingest, blob_path, room_in, sync_directory, write_atomic
     from banger_core.store.locks import FileLock
     from banger_core.threads import in_thread
+    from banger_core.trust import trusted_context
 
 API_VERSION = 1
 """A plugin module states ``BANGER_API = 1``: the API it was written for."""
@@ -108,6 +110,7 @@ _LAZY = {
     "parse_size": ("banger_core.sizes", "parse_size"),
     "process_alive": ("banger_core.engine.process", "alive"),
     "process_status": ("banger_core.engine.process", "exit_status"),
+    "quoted": ("banger_core.quoting", "quoted"),
     "read_content": ("banger_core.kernel.deb", "read_content"),
     "read_layer": ("banger_core.rootfs.layer", "read_layer"),
     "read_tar": ("banger_core.rootfs.tar", "read_tar"),
@@ -115,6 +118,7 @@ _LAZY = {
     "secure_dir": ("banger_core.config.paths", "secure_dir"),
     "signal_process": ("banger_core.engine.process", "signal"),
     "sync_directory": ("banger_core.store.content", "sync_directory"),
+    "trusted_context": ("banger_core.trust", "trusted_context"),
     "wait_process": ("banger_core.engine.process", "wait_gone"),
     "write_atomic": ("banger_core.store.content", "write_atomic"),
 }
@@ -199,6 +203,7 @@ __all__ = [
     "parse_size",
     "process_alive",
     "process_status",
+    "quoted",
     "read_content",
     "read_layer",
     "read_tar",
@@ -206,6 +211,7 @@ __all__ = [
     "secure_dir",
     "signal_process",
     "sync_directory",
+    "trusted_context",
     "wait_process",
     "write_atomic",
 ]

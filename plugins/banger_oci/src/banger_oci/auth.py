@@ -15,9 +15,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from banger_core.api import HostileInput, Unreachable
+from banger_core.api import HostileInput, Unreachable, quoted
 from banger_oci.credentials import HUB, Credentials, find_credentials
-from banger_oci.quoting import quoted
 from banger_oci.refusals import (
     Denied,
     Words,

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from banger_core.api import BangerError, in_thread
+from banger_core.api import BangerError, in_thread, quoted
 from banger_oci.helpers import ask_helper
-from banger_oci.quoting import quoted
 
 if TYPE_CHECKING:
     from banger_oci.reference import Reference

@@ -8,10 +8,9 @@ import stat
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from banger_core.api import BangerError, Finding, format_size, in_thread
+from banger_core.api import BangerError, Finding, format_size, in_thread, quoted
 from banger_oci.blobs import BlobStore
 from banger_oci.credentials import docker_file, read_config
-from banger_oci.quoting import quoted
 from banger_oci.settings import settings_of
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from banger_core.api import BangerError, HostNotReady
-from banger_oci.quoting import quoted
+from banger_core.api import BangerError, HostNotReady, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path

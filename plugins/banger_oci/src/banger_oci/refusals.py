@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from banger_core.api import BangerError, NotFound, Unreachable
+from banger_core.api import BangerError, NotFound, Unreachable, quoted
 from banger_oci.patience import Patience, retry_after
-from banger_oci.quoting import quoted
 from banger_oci.transport import Passing
 
 if TYPE_CHECKING:

@@ -8,12 +8,11 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from banger_core.api import HostileInput, IntegrityError, Unreachable, UsageProblem
+from banger_core.api import HostileInput, IntegrityError, Unreachable, UsageProblem, quoted
 from banger_oci.auth import Authority
 from banger_oci.challenges import parse_challenges
 from banger_oci.documents import DOCUMENT_LIMIT
 from banger_oci.patience import Patience
-from banger_oci.quoting import quoted
 from banger_oci.redirects import Guide
 from banger_oci.refusals import check_passing, described, missing, read_words, refused
 from banger_oci.transfer import Cut

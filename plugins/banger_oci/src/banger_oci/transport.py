@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import httpcore
 
-from banger_core.api import HostileInput, Unreachable, in_thread
+from banger_core.api import HostileInput, Unreachable, in_thread, quoted, trusted_context
 from banger_oci.patience import Patience
 from banger_oci.proxies import Proxy, proxy_for
-from banger_oci.quoting import quoted
-from banger_oci.trust import trusted_context
 from banger_oci.urls import Ground, Url, ground_of, literal
 from banger_oci.wire import Wire
 

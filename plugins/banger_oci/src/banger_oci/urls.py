@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from urllib.parse import urljoin, urlsplit
 
-from banger_oci.quoting import quoted
+from banger_core.api import quoted
 
 PORTS = {"http": 80, "https": 443}
 

@@ -6,7 +6,7 @@ import os
 import ssl
 from pathlib import Path
 
-from banger_core.api import UsageProblem
+from banger_core.errors import UsageProblem
 
 _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 
-def quoted(text: str | bytes, limit: int = 160) -> str:
+def quoted(text: object, limit: int = 160) -> str:
     """Return ``text`` in quotes, at most ``limit`` characters of it, everything odd escaped."""
     if isinstance(text, bytes):
         text = text[: 4 * limit].decode("utf-8", "replace")
-    return ascii(text if len(text) <= limit else text[: limit - 1] + "…")
+    shown = str(text)
+    return ascii(shown if len(shown) <= limit else shown[: limit - 1] + "…")
