@@ -15,6 +15,7 @@ from banger_core.contracts import (
     KernelCatalogue,
     Layer,
     Machine,
+    RememberingProvider,
     SshFacts,
     SshPatch,
 )
@@ -181,6 +182,7 @@ __all__ = [
     "NoSpace",
     "NotFound",
     "ProcessId",
+    "RememberingProvider",
     "Settings",
     "SshFacts",
     "SshPatch",

@@ -154,6 +154,14 @@ class KernelProvider(Protocol):
 
 
 @runtime_checkable
+class RememberingProvider(KernelProvider, Protocol):
+    """A kernel provider that does not go back on what it offered before."""
+
+    async def accept(self, name: str, cx: Context) -> None:
+        """Take what is offered as ``name`` now as the truth: the user insists on it."""
+
+
+@runtime_checkable
 class KernelCatalogue(KernelProvider, Protocol):
     """The provider that keeps kernels on this host. ``available`` lists broken entries too, with
     ``problem`` set; ``resolve`` and ``materialise`` (links or copies) serve what is here.

@@ -53,13 +53,14 @@ def list_kernels(
     if as_json:
         show_json(kernels)
         return
-    last = "provider" if available else "problem"
+    facts = ["name", "version", "distro", "architecture"]
+    if available:
+        facts.append("provider")
+    if not available or any(row["problem"] for row in kernels):
+        facts.append("problem")
     show_table(
-        ("name", "version", "distro", "arch", last),
-        [
-            (row["name"], row["version"], row["distro"], row["architecture"], row.get(last) or "-")
-            for row in kernels
-        ],
+        ["arch" if fact == "architecture" else fact for fact in facts],
+        [[row.get(fact) or "-" for fact in facts] for row in kernels],
     )
 
 

@@ -126,17 +126,14 @@ class KernelShelf:
         Raises Conflict when a different one of that name is here and ``force`` is false.
         """
         operation.step(f"resolving kernel {name}")
-        provider, _, bare = name.rpartition("://")
-        provider = provider or self._engine.settings.kernel.provider
-        loaded = self._engine.registry.kernel_providers.load(provider)
-        pin = await loaded.resolve(bare, self._engine.context(provider, operation))
+        pin = await self._engine.chooser(operation).offered_kernel(name, insist=force)
         present = {entry.name: entry for entry in await self.here(operation)}.get(pin.name)
         if present is not None and not present.problem and not force:
             if present.version == pin.version:
                 return present
             raise Conflict(
                 f"kernel {pin.name} is here already, as {present.version}",
-                cause=f"{provider} now has {pin.version}",
+                cause=f"{pin.provider} now has {pin.version}",
                 hints=[f"banger kernel pull --force {name}"],
             )
         return await self._shelve(pin, operation, replace_old=present is not None)

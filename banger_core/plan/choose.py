@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform as host
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from banger_core.contracts import RememberingProvider
 from banger_core.errors import BangerError, NotFound, UsageProblem
 from banger_core.model import GuestPin, ImagePin, ImageRecord, ImageRef, KernelPin
 from banger_core.plan.local import Name, find_image
@@ -114,21 +115,47 @@ class Chooser:
         )
 
     async def kernel(self, name: str) -> KernelPin:
-        """Choose a kernel: the catalogue's own, else what the configured provider offers.
+        """Choose a kernel: the catalogue's own, else what a provider offers.
 
         ``PROVIDER://NAME`` asks that provider. Raises NotFound with the names there are.
         """
         ref = ImageRef.parse(name or self._settings.kernel.default)
-        providers = self._registry.kernel_providers
+        catalogue, providers = self._settings.kernel.catalogue, self._registry.kernel_providers
+        if ref.scheme or catalogue not in providers.names():
+            return await self.offered_kernel(name or self._settings.kernel.default)
+        here = await providers.load(catalogue).available(self._context(catalogue))
+        usable = [entry.name for entry in here if not entry.problem]
+        if ref.rest in usable:
+            return await providers.load(catalogue).resolve(ref.rest, self._context(catalogue))
+        return await self.offered_kernel(ref.rest, usable)
+
+    async def offered_kernel(
+        self, name: str, known: Iterable[str] = (), *, insist: bool = False
+    ) -> KernelPin:
+        """Choose a kernel among those on offer: the configured provider is asked first.
+
+        ``insist`` takes what the provider would refuse for what it offered before. Raises
+        NotFound with the names there are, ``known`` among them.
+        """
+        provider, bare = await self._provider(name, list(known))
+        loaded, context = self._registry.kernel_providers.load(provider), self._context(provider)
+        if insist and isinstance(loaded, RememberingProvider):
+            await loaded.accept(bare, context)
+        return await loaded.resolve(bare, context)
+
+    async def _provider(self, name: str, known: list[str]) -> tuple[str, str]:
+        """Who offers the kernel ``name``, and what it is called there."""
+        ref, providers = ImageRef.parse(name), self._registry.kernel_providers
         if ref.scheme:
-            return await providers.load(ref.scheme).resolve(ref.rest, self._context(ref.scheme))
-        known: list[str] = []
-        for provider in (self._settings.kernel.catalogue, self._settings.kernel.provider):
-            if provider not in providers.names():
+            return ref.scheme, ref.rest
+        first = self._settings.kernel.provider
+        for provider in sorted(providers.names(), key=lambda one: (one != first, one)):
+            if providers.declared(provider).catalogue:
                 continue
             entries = await providers.load(provider).available(self._context(provider))
-            if any(entry.name == ref.rest and not entry.problem for entry in entries):
-                return await providers.load(provider).resolve(ref.rest, self._context(provider))
+            # Also one that cannot be used: its provider says why
+            if any(entry.name == ref.rest for entry in entries):
+                return provider, ref.rest
             known += [entry.name for entry in entries if not entry.problem]
         raise NotFound("kernel", ref.rest, known, hints=["banger kernel list --available"])
 

@@ -226,7 +226,7 @@ def test_catalogue_of_kernels_must_keep_kernels(fresh_registry, code):
     assert registry.kernel_providers.load("p")
     with pytest.raises(PluginError, match="banger_kernel_providers") as caught:
         registry.kernel_providers.load("c")
-    assert caught.value.cause.endswith("has no method add, remove")
+    assert caught.value.cause.endswith("has no method add, remove, verify")
 
 
 def test_protocol_checks_see_through_the_isolation(fresh_registry):
