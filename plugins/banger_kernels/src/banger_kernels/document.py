@@ -66,7 +66,10 @@ def parse_catalog(data: bytes, base: str, what: str) -> dict[str, Offer]:
     """
     content = _load(data, what)
     version = content.get("version")
-    if type(version) is int and version != 1:
+    if isinstance(version, bool):
+        # In Python true is 1, elsewhere it is not
+        raise _malformed(what, "version: true and false are no numbers")
+    if isinstance(version, int) and version != 1:
         raise HostileInput(
             f"{what} is of version {quoted(version, 20)[1:-1]}",
             cause="this banger reads version 1",
