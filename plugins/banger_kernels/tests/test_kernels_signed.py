@@ -280,4 +280,5 @@ def test_versions_are_compared_as_versions():
         "6.10.0-2-cloud",
         "6.10.0-11-cloud",
     ]
-    assert sorted(rising[::-1], key=order) == rising
+    falling = rising[::-1]
+    assert sorted(falling, key=order) == rising
