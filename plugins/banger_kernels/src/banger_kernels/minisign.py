@@ -36,11 +36,15 @@ def verify(document: bytes, signature: bytes, key: MinisignKey, what: str) -> in
         document = hashlib.blake2b(document).digest()
     if not _is_good(key, signed, document):
         raise IntegrityError(
-            f"{what} has a wrong signature", cause="its content is not what the key has signed"
+            f"{what} has a wrong signature",
+            cause="its content is not what the key has signed",
+            hints=["try again later, or tell its publisher: nothing of it is used"],
         )
     if not _is_good(key, sealed, signed + comment):
         raise IntegrityError(
-            f"{what} has a wrong signature", cause="its trusted comment is not what was signed"
+            f"{what} has a wrong signature",
+            cause="its trusted comment is not what was signed",
+            hints=["try again later, or tell its publisher: nothing of it is used"],
         )
     found = _TIMESTAMP.search(comment.decode("utf-8", "replace"))
     return int(found[1]) if found else 0
