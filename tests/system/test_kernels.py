@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 from kernel_parts import AlpineKernel, alpine_kernel
@@ -22,8 +21,7 @@ WORKS = ["/dev/vda", "ext4", "kept", "answers"]
 
 @pytest.fixture(scope="module")
 def alpine(banger, tmp_path_factory) -> AlpineKernel:
-    cache = Path(banger.env["BANGER_CACHE_DIR"])
-    return alpine_kernel(cache, tmp_path_factory.mktemp("alpine"))
+    return alpine_kernel(tmp_path_factory.mktemp("alpine"))
 
 
 def look(banger, kernel: str) -> list[str]:

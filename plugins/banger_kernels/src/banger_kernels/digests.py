@@ -9,10 +9,9 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger_core.api import write_atomic
+from banger_core.api import quoted, write_atomic
 from banger_kernels.files import digest
 from banger_kernels.manifest import MANIFEST, Manifest, read_manifest
-from banger_kernels.quoting import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

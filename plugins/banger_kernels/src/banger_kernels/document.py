@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from banger_core.api import HostileInput
+from banger_core.api import HostileInput, quoted
 from banger_kernels.manifest import is_name
 from banger_kernels.places import resolve
-from banger_kernels.quoting import quoted
 
 DOCUMENT_MAX = 4 << 20
 """Most bytes of a ``catalog.json``."""

@@ -21,12 +21,12 @@ from banger_core.api import (
     Unreachable,
     blob_path,
     in_thread,
+    quoted,
     secure_dir,
+    trusted_context,
 )
 from banger_kernels.partial import Partial, sweep
 from banger_kernels.places import check_url, local_path
-from banger_kernels.quoting import quoted
-from banger_kernels.trust import trusted_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -8,8 +8,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from banger_core.api import HostNotReady, IntegrityError
-from banger_kernels.quoting import quoted
+from banger_core.api import HostNotReady, IntegrityError, quoted
 
 if TYPE_CHECKING:
     from banger_kernels.keys import MinisignKey

@@ -6,10 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger_core.api import BangerError, HostNotReady, IntegrityError, write_atomic
+from banger_core.api import BangerError, HostNotReady, IntegrityError, quoted, write_atomic
 from banger_kernels import minisign
 from banger_kernels.keys import NAMESPACE, MinisignKey, SshKey
-from banger_kernels.quoting import quoted
 
 if TYPE_CHECKING:
     from banger_core.api import Context

@@ -14,11 +14,11 @@ from banger_core.api import (
     NotFound,
     UsageProblem,
     in_thread,
+    quoted,
 )
 from banger_kernels.feed import Feed
 from banger_kernels.fetch import Fetcher
 from banger_kernels.places import check_url
-from banger_kernels.quoting import quoted
 from banger_kernels.seen import Seen
 from banger_kernels.settings import settings_of
 from banger_kernels.unpack import check_kernel, unpack

@@ -14,12 +14,12 @@ from banger_core.api import (
     IntegrityError,
     KernelFiles,
     open_layer,
+    quoted,
     read_tar,
     room_in,
     secure_dir,
 )
 from banger_kernels.document import TARBALL_MAX
-from banger_kernels.quoting import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
