@@ -38,11 +38,13 @@ def main(address: str, port: str, console: str, end: str) -> None:
 def listen(
     selector: selectors.BaseSelector, family: int, place: tuple[str, int] | str, text: bytes
 ) -> None:
-    """Listen at ``place``; whoever connects gets ``text``."""
+    """Listen at ``place``; whoever connects gets ``text``. A path is there once it is served."""
     server = socket.socket(family, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(place)
+    server.bind(f"{place}~" if isinstance(place, str) else place)
     server.listen()
+    if isinstance(place, str):
+        os.rename(f"{place}~", place)  # noqa: PTH104 - pathlib takes long to import
     selector.register(server, selectors.EVENT_READ, text)
 
 
