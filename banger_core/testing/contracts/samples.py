@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from banger_core.model import (
@@ -40,8 +41,8 @@ def sample_net(*, port: int = 2222, address: str = "127.64.0.1") -> NetPlan:
 
 
 def free_net() -> NetPlan:
-    """A plan of the user network whose address can be bound now."""
-    address, port = pick(VM_ID, ())
+    """A plan of the user network whose address can be bound now, and is no other test's."""
+    address, port = pick(secrets.token_hex(6), ())
     return sample_net(address=address, port=port)
 
 

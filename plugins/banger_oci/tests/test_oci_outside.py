@@ -68,7 +68,8 @@ def traced(archives, home):
 def check_calls(calls, home, image):
     package = Path(banger_core.__file__).parents[1]
     readable = (
-        sys.prefix, sys.base_prefix, str(package), "/usr/", "/lib", "/bin", "/sbin", "/proc/",
+        sys.prefix, sys.base_prefix, str(package), str(Path(__file__).parent),
+        "/usr/", "/lib", "/bin", "/sbin", "/proc/",
         "/sys/", "/dev/", "/etc/", str(home / "blobs"), str(home / "job.json"), str(image.parent),
     )  # fmt: skip
     for name, rest in calls:
