@@ -103,12 +103,13 @@ class Chooser:
             for name in self._registry.image_sources.names()
             for scheme in self._registry.image_sources.declared(name).schemes
         ]
+        named = [f"name a source that is installed: {', '.join(schemes)}…"] if schemes else []
         return NotFound(
             "image",
             text,
             [image.name for image in self._here.images()],
             hints=[
-                f"name a source that is installed: {', '.join(schemes)}…",
+                *named,
                 *install_advice(source, self._registry.plugins()),
                 f"banger plugin list ({source!r}, where bare names go, is not among them)",
             ],

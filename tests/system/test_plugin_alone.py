@@ -90,8 +90,8 @@ def test_oci_with_the_core_alone_and_the_core_without_oci(tmp_path):
     environment.pip("uninstall", "--yes", "banger-oci")
     try:
         assert environment.banger("plugin", "list").returncode == 0
-        for words in (("image", "pull", "oci://python:3.12-slim"), ("vm", "run", "python")):
-            done = environment.banger(*words)
+        for reference in ("oci://python:3.12-slim", "python"):
+            done = environment.banger("image", "pull", reference)
             assert done.returncode == 2, done.stderr
             assert "pip install banger-oci" in done.stderr
     finally:
