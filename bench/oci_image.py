@@ -23,7 +23,9 @@ import pwd
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 from oci_parts.chains import Buildah, Taken, missing_packages, ours, remove, umoci
@@ -125,19 +127,25 @@ def measure(asked: argparse.Namespace, address: str, made: Path) -> None:
         directory = MEMORY if disk == "memory" else asked.real
         for image in asked.images:
             reference = f"{address}/bench/{image}:1"
-            push(make_image(image, made), reference)
+            push(made_apart(image, made), reference)
             show(disk, image, take_turns(chains, directory, reference, asked.runs))
             first, cached = again(directory, reference, reference, asked.runs)
             print(f"{'':15}with everything downloaded: RATIO to the first {part(cached, first)}")
         if "small" in asked.images:
             more = f"{address}/bench/more:1"
-            push(make_image("more", made), more)
+            push(made_apart("more", made), more)
             first, second = again(directory, f"{address}/bench/small:1", more, asked.runs)
             print(
                 f"{disk:7} small with a layer more, after small: RATIO to it {part(second, first)}"
             )
     for image in asked.images:
         print(f"seconds of one processor in ours, {image}: {stages_of(make_image(image, made))}")
+
+
+def made_apart(image: str, parent: Path) -> Path:
+    """``make_image`` in a process of its own: the chains would inherit what it remembers."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as apart:
+        return apart.submit(make_image, image, parent).result()
 
 
 def part(taken: Taken, whole: Taken) -> str:
