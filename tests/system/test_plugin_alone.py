@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,8 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("plugin-alone")]
 class Environment:
     """A Python environment that holds the core, one plugin, and what tests need."""
 
-    def __init__(self, home: Path, plugin: str) -> None:
-        self.home, self.plugin = home, home / plugin
+    def __init__(self, home: Path, state: Path, plugin: str) -> None:
+        self.home, self.state, self.plugin = home, state, home / plugin
         # Copies: an installation from the folders themselves would leave its traces there
         core = home / "core"
         core.mkdir()
@@ -49,7 +51,7 @@ class Environment:
 
     def banger(self, *words: str) -> subprocess.CompletedProcess[str]:
         homes = {
-            f"BANGER_{name}_DIR": str(self.home / name.lower())
+            f"BANGER_{name}_DIR": str(self.state / name.lower())
             for name in ("STATE", "CACHE", "CONFIG", "RUNTIME")
         }
         return subprocess.run(
@@ -81,8 +83,16 @@ class Environment:
         return {**mine, **cache, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
-def test_oci_with_the_core_alone_and_the_core_without_oci(tmp_path):
-    environment = Environment(tmp_path, "banger_oci")
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """A short path, because a Unix socket lies below."""
+    path = Path(tempfile.mkdtemp(prefix="bpa-"))
+    yield path
+    shutil.rmtree(path)
+
+
+def test_oci_with_the_core_alone_and_the_core_without_oci(tmp_path, state):
+    environment = Environment(tmp_path, state, "banger_oci")
     summary = environment.tests().strip().splitlines()[-1]
     assert " passed" in summary
     assert "skipped" not in summary
