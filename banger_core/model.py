@@ -223,6 +223,31 @@ class GuestFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """A port of the guest that somebody asks to be published, as ``host_port`` of the VM's own
+    address.
+    """
+
+    host_port: int
+    guest_port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+    def __str__(self) -> str:
+        same = self.host_port == self.guest_port
+        ports = str(self.guest_port) if same else f"{self.host_port}:{self.guest_port}"
+        return ports if self.protocol == "tcp" else f"{ports}/{self.protocol}"
+
+    def at(self, host_address: str) -> Forward:
+        """The forward that this is on a VM's address."""
+        return Forward(
+            host_address=host_address,
+            host_port=self.host_port,
+            guest_port=self.guest_port,
+            protocol=self.protocol,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forward:
     """A port of the guest that the host publishes."""
 
@@ -230,6 +255,11 @@ class Forward:
     host_port: int
     guest_port: int
     protocol: Literal["tcp", "udp"] = "tcp"
+
+    @property
+    def publish(self) -> Publish:
+        """What was asked for, without the address."""
+        return Publish(host_port=self.host_port, guest_port=self.guest_port, protocol=self.protocol)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +314,7 @@ class VmRequest:
     memory: int | None = None
     disk_size: int | None = None
     network: str = ""
+    publish: tuple[Publish, ...] = ()
     driver: str = ""
     kernel: str = ""
     accel: Accel = "auto"

@@ -105,6 +105,15 @@ DiskSize = Annotated[
 Network = Annotated[
     str, typer.Option("--network", metavar="NAME", help="How it is connected.", show_default=False)
 ]
+Published = Annotated[
+    list[str],
+    typer.Option(
+        "--publish",
+        "-p",
+        metavar="[HOST:]GUEST[/udp]",
+        help="Publish a port of the machine at its own address. May be repeated.",
+    ),
+]
 Driver = Annotated[
     str, typer.Option("--driver", metavar="NAME", help="What runs it.", show_default=False)
 ]

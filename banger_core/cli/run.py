@@ -23,6 +23,7 @@ from banger_core.cli.options import (
     Memory,
     Name,
     Network,
+    Published,
     Quiet,
     Terminal,
     User,
@@ -50,6 +51,7 @@ def run(
     memory: Memory = "",
     disk_size: DiskSize = "",
     network: Network = "",
+    publish: Published = [],  # noqa: B006
     driver: Driver = "",
     accel: Acceleration = "auto",
     kernel: KernelRef = "",
@@ -76,7 +78,9 @@ def run(
     if detach:
         _check_nobody_waits(command, user=user, entrypoint=entrypoint)
     request = replace(
-        _request(image, name, vcpu, memory, disk_size, network, driver, accel, kernel, label),
+        _request(
+            image, name, vcpu, memory, disk_size, network, publish, driver, accel, kernel, label
+        ),
         entrypoint=entrypoint,
         ephemeral=remove,
         lease=own_process() if remove else None,
@@ -102,6 +106,7 @@ def create(
     memory: Memory = "",
     disk_size: DiskSize = "",
     network: Network = "",
+    publish: Published = [],  # noqa: B006
     driver: Driver = "",
     accel: Acceleration = "auto",
     kernel: KernelRef = "",
@@ -111,7 +116,9 @@ def create(
     as_json: AsJson = False,
 ) -> int:
     """Make a machine without starting it, and write its name."""
-    request = _request(image, name, vcpu, memory, disk_size, network, driver, accel, kernel, label)
+    request = _request(
+        image, name, vcpu, memory, disk_size, network, publish, driver, accel, kernel, label
+    )
     return _make(request, start=False, dry_run=dry_run, quiet=quiet, as_json=as_json)
 
 
@@ -122,6 +129,7 @@ def _request(
     memory: str,
     disk_size: str,
     network: str,
+    publish: list[str],
     driver: str,
     accel: Accel,
     kernel: str,
@@ -134,6 +142,7 @@ def _request(
         memory=values.size("--memory", memory) if memory else None,
         disk_size=values.size("--disk-size", disk_size) if disk_size else None,
         network=network,
+        publish=values.ports(publish),
         driver=driver,
         kernel=kernel,
         accel=accel,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from banger_core.jsonable import to_json
-from banger_core.model import ImagePin, ImageRecord, KernelEntry, VmRecord
+from banger_core.model import GUEST_SSH_PORT, ImagePin, ImageRecord, KernelEntry, VmRecord
 
 
 def vm_view(record: VmRecord) -> dict[str, Any]:
@@ -28,6 +28,11 @@ def vm_view(record: VmRecord) -> dict[str, Any]:
         "accel": record.accel,
         "address": host,
         "ssh_port": port,
+        "ports": [
+            str(forward.publish)
+            for forward in plan.net.forwards
+            if forward.guest_port != GUEST_SSH_PORT
+        ],
         "created_at": record.created_at,
         "started_at": record.started_at,
         "ephemeral": plan.ephemeral,

@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from banger_core.api import GUEST_SSH_PORT, Forward, NetPlan
-from banger_core.networks.loopback import can_bind, pick
+from banger_core.api import GUEST_SSH_PORT, Forward, NetPlan, Publish
+from banger_core.networks.loopback import can_bind, check_port, pick
 
 if TYPE_CHECKING:
     from banger_core.api import Context, VmRequest
@@ -25,10 +25,13 @@ class UserNetwork:
     name = "user"
     outbound = True
 
-    def plan(self, vm_id: str, request: VmRequest, taken: Iterable[NetPlan]) -> NetPlan:  # noqa: ARG002 - the contract
-        """Choose the address. Raises HostNotReady when none is free."""
+    def plan(self, vm_id: str, request: VmRequest, taken: Iterable[NetPlan]) -> NetPlan:
+        """Choose the address. Raises HostNotReady when none is free, Conflict when a port to be
+        published is taken.
+        """
         used = {plan.host_address for plan in taken}
-        address, port = pick(vm_id, used)
+        address, port = pick(vm_id, used, request.publish)
+        ssh = Publish(host_port=port, guest_port=GUEST_SSH_PORT)
         return NetPlan(
             network=self.name,
             kind="user",
@@ -38,11 +41,15 @@ class UserNetwork:
             gateway="10.0.2.2",
             nameserver="10.0.2.3",
             outbound=self.outbound,
-            forwards=(Forward(host_address=address, host_port=port, guest_port=GUEST_SSH_PORT),),
+            forwards=tuple(each.at(address) for each in (ssh, *request.publish)),
         )
 
-    async def up(self, plan: NetPlan, cx: Context) -> None:
-        """Do nothing: the VMM makes the sockets, and loopback addresses are always there."""
+    async def up(self, plan: NetPlan, cx: Context) -> None:  # noqa: ARG002 - the contract
+        """See that every port is free: the VMM makes the sockets, and loopback addresses are
+        always there. Raises Conflict or HostNotReady naming the port.
+        """
+        for forward in plan.forwards:
+            check_port(forward.host_address, forward.publish)
 
     async def down(self, plan: NetPlan, cx: Context) -> None:
         """See that the VMM's sockets are gone.
@@ -70,7 +77,7 @@ def _busy(plan: NetPlan) -> list[Forward]:
     return [
         forward
         for forward in plan.forwards
-        if forward.protocol == "tcp" and not can_bind(forward.host_address, forward.host_port)
+        if not can_bind(forward.host_address, forward.host_port, forward.protocol)
     ]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from banger_core.errors import UsageProblem
+from banger_core.model import Publish
 from banger_core.sizes import format_size, size_argument
 
 MEMORY_FLOOR = 64 << 20
@@ -67,6 +69,24 @@ def check_disk(size: int, least: int) -> int:
             hints=["--disk-size 8G"],
         )
     return -(-size >> 20) << 20
+
+
+def check_ports(publish: Iterable[Publish]) -> None:
+    """Raise UsageProblem when ports cannot be published as asked."""
+    seen: dict[tuple[int, str], Publish] = {}
+    for wanted in publish:
+        for number in (wanted.host_port, wanted.guest_port):
+            if not 1 <= number <= 65535:
+                raise UsageProblem(
+                    f"there is no port {number}", cause="ports are numbers from 1 to 65535"
+                )
+        other = seen.setdefault((wanted.host_port, wanted.protocol), wanted)
+        if other is not wanted:
+            raise UsageProblem(
+                f"--publish {other} and --publish {wanted} want the same port",
+                cause=f"port {wanted.host_port} of the machine's address can lead to one place",
+                hints=[f"--publish {wanted.host_port + 1}:{wanted.guest_port}"],
+            )
 
 
 def check_estimate(size: int, estimate: int, ref: str) -> None:

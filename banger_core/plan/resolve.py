@@ -20,7 +20,13 @@ from banger_core.model import (
     VmState,
 )
 from banger_core.plan.entrypoint import check_entrypoint
-from banger_core.plan.limits import check_disk, check_estimate, check_memory, check_vcpu
+from banger_core.plan.limits import (
+    check_disk,
+    check_estimate,
+    check_memory,
+    check_ports,
+    check_vcpu,
+)
 from banger_core.plan.names import check_name, make_id, make_name
 from banger_core.plan.review import check_needs
 from banger_core.rootfs.build import FLOOR
@@ -53,6 +59,7 @@ def check_request(request: VmRequest, existing: Sequence[VmRecord]) -> None:
         check_memory(request.memory)
     if request.disk_size is not None:
         check_disk(request.disk_size, FLOOR)
+    check_ports(request.publish)
 
 
 def _taken(vm: VmRecord) -> Conflict:

@@ -55,6 +55,7 @@ def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
     done = cli(
         *("vm", "run", "web-base", "--name", "web", "--vcpu", "2", "--memory", "1.5G"),
         *("--disk-size", "8GiB", "--network", "user", "--driver", "qemu", "--accel", "tcg"),
+        *("-p", "8080:80", "--publish", "53/udp"),
         *("--kernel-ref", "k", "--label", "a=1", "--label", "b=x=y", "-q", "--", "true"),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -67,6 +68,10 @@ def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
             "memory": 3 << 29,
             "disk_size": 8 << 30,
             "network": "user",
+            "publish": [
+                {"host_port": 8080, "guest_port": 80, "protocol": "tcp"},
+                {"host_port": 53, "guest_port": 53, "protocol": "udp"},
+            ],
             "driver": "qemu",
             "kernel": "k",
             "accel": "tcg",

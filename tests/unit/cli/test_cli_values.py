@@ -48,3 +48,28 @@ def test_bad_labels(pair):
 def test_bad_counts(count):
     with pytest.raises(UsageProblem):
         values.cpus(count)
+
+
+@pytest.mark.parametrize(
+    ("word", "ports"),
+    [
+        ("80", (80, 80, "tcp")),
+        ("8080:80", (8080, 80, "tcp")),
+        ("53/udp", (53, 53, "udp")),
+        ("5353:53/udp", (5353, 53, "udp")),
+        ("65535:1/tcp", (65535, 1, "tcp")),
+    ],
+)
+def test_ports(word, ports):
+    (found,) = values.ports([word])
+    assert (found.host_port, found.guest_port, found.protocol) == ports
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["", "http", "0", "80:", ":80", "127.0.0.1:80:80", "80-90", "70000", "80/sctp", "-1", "٣"],
+)
+def test_bad_ports(word):
+    with pytest.raises(UsageProblem, match="publish") as problem:
+        values.ports([word])
+    assert problem.value.hints

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import socket
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from banger_core.errors import HostNotReady
-from banger_core.model import GUEST_SSH_PORT, VmRequest
+from banger_core.errors import Conflict, HostNotReady
+from banger_core.model import GUEST_SSH_PORT, Publish, VmRequest
 from banger_core.networks import loopback, user
 from banger_core.networks.user import NoNetwork, UserNetwork
 
@@ -120,3 +121,77 @@ def test_down_reports_a_stranger_and_goes_on(listener, fake_context, caplog, mon
     with caplog.at_level(logging.WARNING):
         asyncio.run(UserNetwork().down(found, fake_context))
     assert f"something still listens on {found.host_address}:2222" in caplog.text
+
+
+# --- published ports ---------------------------------------------------------------------------
+
+
+def published(*publish, vm_id=VM):
+    return UserNetwork().plan(vm_id, VmRequest(publish=publish), [])
+
+
+def test_published_ports_keep_their_numbers_at_the_vms_address():
+    web, dns = (
+        Publish(host_port=8080, guest_port=80),
+        Publish(host_port=5353, guest_port=53, protocol="udp"),
+    )
+    found = published(web, dns)
+    assert [forward.publish for forward in found.forwards[1:]] == [web, dns]
+    assert {forward.host_address for forward in found.forwards} == {found.host_address}
+    assert found.ssh == (found.host_address, 2222)
+    assert [str(each) for each in (web, dns)] == ["8080:80", "5353:53/udp"]
+
+
+def test_ssh_makes_way_for_a_published_port():
+    found = published(Publish(host_port=2222, guest_port=22))
+    assert found.ssh[1] == 12222
+    assert found.forwards[1].host_port == 2222
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_port_taken_at_one_address_gives_another(protocol):
+    wanted = Publish(host_port=free_port(), guest_port=80, protocol=protocol)
+    first = published(wanted)
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as server:
+        server.bind((first.host_address, wanted.host_port))
+        if protocol == "tcp":
+            server.listen()
+        assert published(wanted).host_address != first.host_address
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_port_taken_everywhere_is_named(protocol):
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as server:
+        server.bind(("0.0.0.0", 0))
+        if protocol == "tcp":
+            server.listen()
+        port = server.getsockname()[1]
+        with pytest.raises(Conflict, match=f"{protocol} port {port} is taken") as problem:
+            published(Publish(host_port=port, guest_port=80, protocol=protocol))
+    assert f"'sport = :{port}'" in problem.value.hints[0]
+
+
+def test_a_port_that_only_root_may_have_is_said_so(monkeypatch):
+    def bind(_address, port, _protocol):
+        return errno.EACCES if port < 1024 else 0
+
+    monkeypatch.setattr(loopback, "_obstacle", bind)
+    with pytest.raises(HostNotReady, match="port 80 cannot be published by this user") as problem:
+        published(Publish(host_port=80, guest_port=80))
+    assert problem.value.hints == ("--publish 8080:80",)
+
+
+def test_up_says_which_port_was_taken_meanwhile(listener, fake_context):
+    wanted = Publish(host_port=free_port(), guest_port=80)
+    found = published(wanted)
+    asyncio.run(UserNetwork().up(found, fake_context))
+    listener(found.host_address, wanted.host_port)
+    with pytest.raises(Conflict, match=f"port {wanted.host_port} is taken"):
+        asyncio.run(UserNetwork().up(found, fake_context))
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]

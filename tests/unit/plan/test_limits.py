@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 
 from banger_core.errors import UsageProblem
+from banger_core.model import Publish
 from banger_core.plan.limits import (
     check_disk,
     check_estimate,
     check_memory,
+    check_ports,
     check_vcpu,
     host_memory,
 )
@@ -48,3 +50,12 @@ def test_estimate_refuses_what_is_certainly_too_small():
     assert caught.value.summary == "a disk of 1 GiB is too small for oci://web"
     assert caught.value.cause == "the image has about 5 GiB"
     assert caught.value.hints == ("--disk-size 10G",)
+
+
+def test_ports_are_possible_and_each_leads_to_one_place():
+    web = Publish(host_port=8080, guest_port=80)
+    check_ports([web, Publish(host_port=8080, guest_port=80, protocol="udp")])
+    with pytest.raises(UsageProblem, match="8080:80 and --publish 8080 want the same port"):
+        check_ports([web, Publish(host_port=8080, guest_port=8080)])
+    with pytest.raises(UsageProblem, match="no port 70000"):
+        check_ports([Publish(host_port=70000, guest_port=80)])
