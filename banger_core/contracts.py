@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         CacheItem,
         Entry,
         Finding,
+        Forward,
         GuestFiles,
         GuestPin,
         ImagePin,
@@ -254,6 +255,17 @@ class Machine(Protocol):
         """Write memory and device state into the directory ``into``. Raises BangerError where
         the driver cannot.
         """
+
+
+@runtime_checkable
+class ForwardingMachine(Machine, Protocol):
+    """A VM whose VMM can publish ports while it runs (network kind ``user``)."""
+
+    async def add_forward(self, forward: Forward) -> None:
+        """Listen at the forward's host end from now on. Raises Conflict when that is taken."""
+
+    async def remove_forward(self, forward: Forward) -> None:
+        """Stop listening there; connections that are open may go on. Idempotent."""
 
 
 class VmmDriver(Protocol):

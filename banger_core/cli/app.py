@@ -24,6 +24,7 @@ MEMBERS = {
     "vm": Member("Virtual machines: run, list, start, stop, reach", f"{_CLI}.vm:vm"),
     "image": Member("Images that machines are made from", f"{_CLI}.image:image"),
     "kernel": Member("Kernels on this host and on offer", f"{_CLI}.kernel:kernel"),
+    "net": Member("Networks, and ports that machines publish", f"{_CLI}.net:net"),
     "ssh": Member("Open a shell in a machine", f"{_CLI}.reach:ssh", settings=TAKES_THE_REST),
     "ps": Member("List virtual machines", f"{_CLI}.vm:list_vms"),
     "daemon": Member("The daemon that keeps the machines", f"{_CLI}.daemon:daemon"),

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from banger_core import __version__
 from banger_core.daemon.images_api import image_endpoints
 from banger_core.daemon.kernels_api import kernel_endpoints
+from banger_core.daemon.networks_api import network_endpoints
 from banger_core.daemon.routes import Endpoint, describe
 from banger_core.daemon.streams import stream_events
 from banger_core.daemon.system_api import system_endpoints
@@ -34,6 +35,7 @@ def build_app(engine: Engine, stop: Callable[[], None]) -> Starlette:
         *vm_endpoints(engine),
         *image_endpoints(engine),
         *kernel_endpoints(engine),
+        *network_endpoints(engine),
         *system_endpoints(engine),
     ]
 

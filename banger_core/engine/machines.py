@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +216,14 @@ class MachineRoom:
         """Store ``record`` and return it."""
         self._engine.records.update_vm(record)
         return record
+
+    def machine(self, vm_id: str) -> Machine | None:
+        """The running machine of a VM, None when it does not run."""
+        return self._machines.get(vm_id)
+
+    def locked(self, vm_id: str) -> AbstractAsyncContextManager[None]:
+        """Keep every other operation on that VM waiting meanwhile."""
+        return self._locked(vm_id)
 
     def busy(self, vm_id: str) -> bool:
         """Whether an operation on that VM is under way."""

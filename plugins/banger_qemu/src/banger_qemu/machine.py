@@ -10,6 +10,8 @@ from pathlib import Path
 
 from banger_core.api import (
     BangerError,
+    Conflict,
+    Forward,
     GuestFailed,
     LaunchSpec,
     MachineExit,
@@ -107,6 +109,28 @@ class QemuMachine:
         """Let the virtual CPUs go on; the guest's clock has stood still meanwhile."""
         await (await self._control()).execute("cont")
 
+    async def add_forward(self, forward: Forward) -> None:
+        """Have QEMU listen at the forward's host end. Raises Conflict when it cannot."""
+        # Without an address of the guest it is the first one that QEMU would lease: the guest's
+        rule = f"{_listener(forward)}-:{forward.guest_port}"
+        if answer := await self._monitor(f"hostfwd_add net {rule}"):
+            port = f"{forward.host_address}:{forward.host_port}"
+            raise Conflict(
+                f"{forward.protocol} port {port} cannot be published",
+                cause=answer,
+                hints=["ss -lntup"],
+            )
+
+    async def remove_forward(self, forward: Forward) -> None:
+        """Have QEMU stop listening there. Idempotent."""
+        await self._monitor(f"hostfwd_remove net {_listener(forward)}")
+
+    async def _monitor(self, line: str) -> str:
+        """Run a command of QEMU's monitor for people: some have no other form."""
+        control = await self._control()
+        answer = await control.execute("human-monitor-command", **{"command-line": line})
+        return str(answer).strip()
+
     async def snapshot(self, into: Path) -> None:
         """Raise UsageProblem: this driver does not declare the feature ``snapshot``."""
         raise UsageProblem(
@@ -132,3 +156,7 @@ class QemuMachine:
             yield writer
         finally:
             writer.close()
+
+
+def _listener(forward: Forward) -> str:
+    return f"{forward.protocol}:{forward.host_address}:{forward.host_port}"
