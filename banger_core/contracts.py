@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Forward,
         GuestFiles,
         GuestPin,
+        HostPin,
         ImagePin,
         ImageRef,
         KernelEntry,
@@ -220,6 +221,24 @@ class NetworkAttachment(Protocol):
 
     async def detach(self, vm: VmRecord, cx: Context) -> None:
         """The VM is gone or going: remove every trace of it. Idempotent."""
+
+
+@runtime_checkable
+class PinStore(NetworkAttachment, Protocol):
+    """A network attachment that pins host keys for OpenSSH."""
+
+    async def list_pins(self, cx: Context) -> list[HostPin]:
+        """List what is pinned, in the order of the file. Lines that nobody understands are left
+        out.
+        """
+
+    async def forget(self, name: str, cx: Context) -> list[HostPin]:
+        """Remove the pins of ``name``, and return them; empty when there are none.
+
+        ``name`` is what known_hosts calls a host (``web.vm``, ``[127.0.0.2]:1022``), or an
+        address without its port, which stands for all its ports. A line goes with all its names,
+        hashed ones too, as with ``ssh-keygen -R``; wildcards and marked lines stay.
+        """
 
 
 # --- VM drivers ------------------------------------------------------------------------------
