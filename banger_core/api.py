@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from banger_core.contracts import (
     CachingSource,
     Context,
+    HostPin,
     KernelCatalogue,
     Layer,
     Machine,
@@ -58,7 +59,6 @@ from banger_core.model import (
     Forward,
     GuestFiles,
     GuestPin,
-    HostPin,
     ImageConfig,
     ImagePin,
     ImageRef,

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         Forward,
         GuestFiles,
         GuestPin,
-        HostPin,
         ImagePin,
         ImageRef,
         KernelEntry,
@@ -221,6 +220,24 @@ class NetworkAttachment(Protocol):
 
     async def detach(self, vm: VmRecord, cx: Context) -> None:
         """The VM is gone or going: remove every trace of it. Idempotent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPin:
+    """A host key that is pinned: one line of known_hosts.
+
+    ``names`` are the hosts as they stand there (a hashed one as ``|1|SALT|HASH``), ``fingerprint``
+    is ``SHA256:`` and unpadded base64 as ssh-keygen prints it, ``marker`` is empty,
+    ``@cert-authority`` or ``@revoked``. ``vm_id`` is the VM that it was pinned for, empty for a
+    line of somebody else's; ``line`` counts from 1.
+    """
+
+    names: tuple[str, ...]
+    key_type: str
+    fingerprint: str
+    line: int
+    marker: str = ""
+    vm_id: str = ""
 
 
 @runtime_checkable

@@ -467,24 +467,6 @@ class SshTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostPin:
-    """A host key that is pinned: one line of known_hosts.
-
-    ``names`` are the hosts as they stand there (a hashed one as ``|1|SALT|HASH``), ``fingerprint``
-    is ``SHA256:`` and unpadded base64 as ssh-keygen prints it, ``marker`` is empty,
-    ``@cert-authority`` or ``@revoked``. ``vm_id`` is the VM that it was pinned for, empty for a
-    line of somebody else's; ``line`` counts from 1.
-    """
-
-    names: tuple[str, ...]
-    key_type: str
-    fingerprint: str
-    line: int
-    marker: str = ""
-    vm_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One thing that happened. ``kind`` is dotted (``vm.ready``, ``image.progress``)."""
 
