@@ -40,6 +40,8 @@ def _shortcut(arguments: list[str]) -> int | None:
 
             sys.stdout.write(f"banger {__version__}\n")
             return 0
+        case ["ssh", "config" | "explain" | "forget" | "known-hosts", *_]:
+            return None
         case ["ssh", name, *rest] | ["vm", "ssh", name, *rest]:
             return _ssh(name, rest)
         case ["vm", "exec", name, "--", *command] if command:

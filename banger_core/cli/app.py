@@ -25,7 +25,9 @@ MEMBERS = {
     "image": Member("Images that machines are made from", f"{_CLI}.image:image"),
     "kernel": Member("Kernels on this host and on offer", f"{_CLI}.kernel:kernel"),
     "net": Member("Networks, and ports that machines publish", f"{_CLI}.net:net"),
-    "ssh": Member("Open a shell in a machine", f"{_CLI}.reach:ssh", settings=TAKES_THE_REST),
+    "ssh": Member(
+        "Open a shell in a machine; its keys and policy, and plain ssh", f"{_CLI}.ssh:ssh"
+    ),
     "ps": Member("List virtual machines", f"{_CLI}.vm:list_vms"),
     "daemon": Member("The daemon that keeps the machines", f"{_CLI}.daemon:daemon"),
     "doctor": Member("Check this host", f"{_CLI}.doctor:doctor"),
@@ -34,6 +36,23 @@ MEMBERS = {
     "completion": Member("Write a completion script for a shell", f"{_CLI}.completion:completion"),
     "version": Member("Say which versions run", f"{_CLI}.version:version"),
 }
+
+
+SSH_COMMANDS = frozenset({"config", "explain", "forget", "known-hosts"})
+"""What may follow ``banger ssh`` and is no machine."""
+
+_OPEN_SHELL = Member("Open a shell in a machine", f"{_CLI}.reach:ssh", settings=TAKES_THE_REST)
+
+
+class Root(Group):
+    """The root, which tells ``banger ssh VM`` from ``banger ssh COMMAND``."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the arguments name. Raises NotFound with the nearest names."""
+        word = args[1] if args[0] == "ssh" and len(args) > 1 else ""
+        if word and word not in SSH_COMMANDS and word not in ctx.help_option_names:
+            return "ssh", _OPEN_SHELL.make("ssh"), args[1:]
+        return super().resolve_command(ctx, args)
 
 
 def command() -> TyperGroup:
@@ -52,7 +71,7 @@ def command() -> TyperGroup:
         is_flag=True,
         help="Start the daemon, when it does not run, with no plugin.",
     )
-    return Group(
+    return Root(
         PROGRAM,
         "A clean Linux machine in one command.",
         MEMBERS,

@@ -20,6 +20,9 @@ from banger_core.engine.operations import Operation, Operations
 from banger_core.engine.reconcile import Reconciler
 from banger_core.engine.run import run
 from banger_core.engine.ssh import identity, policy, run_in_guest, ssh_target
+from banger_core.engine.ssh_identity import identity_path
+from banger_core.engine.ssh_include import write_include
+from banger_core.errors import BangerError
 from banger_core.model import SshSetting, SshTarget, VmRecord, VmRequest
 from banger_core.plan.choose import Chooser
 from banger_core.plugins.registry import Registry
@@ -52,6 +55,7 @@ class Engine:
 
     async def open(self) -> None:
         """Settle what an earlier daemon left, adopt its VMs, and start looking after them."""
+        self._offer_to_ssh()
         await self._reconciler.at_start()
         await self._reconciler.expire()
         self._timer = asyncio.create_task(self._reconciler.on_timer(), name="reconcile")
@@ -91,6 +95,13 @@ class Engine:
     def ssh_target(self, record: VmRecord) -> SshTarget:
         """How to reach ``record`` with OpenSSH."""
         return ssh_target(record, self.paths, self.settings)
+
+    def _offer_to_ssh(self) -> None:
+        """Write what a user's own configuration of ssh may include."""
+        try:
+            write_include(self.paths, identity_path(self.paths, self.settings))
+        except BangerError as problem:
+            log.warning("plain ssh cannot reach VMs: %s: %s", problem.summary, problem.cause)
 
     async def run_in_guest(self, record: VmRecord, command: str, *, timeout: float) -> bytes:
         """Run a command in a guest over SSH and return its stdout."""

@@ -8,6 +8,9 @@ from collections.abc import Container
 
 from banger_core.errors import UsageProblem
 
+RESERVED = frozenset({"config", "explain", "forget", "known-hosts"})
+"""What ``banger ssh`` takes for commands, and no new VM is called."""
+
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 
@@ -30,7 +33,15 @@ _CREATURES = (
 
 
 def check_name(name: str) -> str:
-    """Return ``name`` when it is a DNS label (RFC 1123, lower case). Raises UsageProblem."""
+    """Return ``name`` when a new VM can be called that: a DNS label (RFC 1123, lower case) that is
+    no command of ``banger ssh``. Raises UsageProblem.
+    """
+    if name in RESERVED:
+        raise UsageProblem(
+            f"{name!r} cannot be the name of a VM",
+            cause=f"banger ssh {name} is a command",
+            hints=[f"--name {name}-vm"],
+        )
     if not LABEL.fullmatch(name):
         raise UsageProblem(
             f"{name!r} cannot be the name of a VM",
