@@ -200,9 +200,16 @@ class GuestRuntime(Protocol):
 class Network(Protocol):
     """Connects VMs to the host and to each other."""
 
-    def plan(self, vm_id: str, request: VmRequest, taken: Iterable[NetPlan]) -> NetPlan:
+    def plan(
+        self,
+        vm_id: str,
+        request: VmRequest,
+        taken: Iterable[NetPlan],
+        settings: Mapping[str, Any],
+    ) -> NetPlan:
         """Decide addresses and forwards; pure, except for asking the host what is free.
-        ``taken`` are the plans of all other VMs.
+        ``taken`` are the plans of all other VMs, ``settings`` the network's own section of the
+        configuration. Raises UsageProblem for a wish that this network cannot fulfil.
         """
 
     async def up(self, plan: NetPlan, cx: Context) -> None:

@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
+from banger_core.netmodel import GUEST_SSH_PORT as GUEST_SSH_PORT
+from banger_core.netmodel import Forward as Forward
+from banger_core.netmodel import NetPlan as NetPlan
+from banger_core.netmodel import Publish as Publish
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 Accel = Literal["auto", "kvm", "tcg"]
 Level = Literal["pass", "warn", "fail"]
-
-GUEST_SSH_PORT = 1022
-"""Where the guest runtime's SSH server listens: privileged, so that no user of the guest can take
-it over, and not 22, which belongs to the image's own sshd."""
 
 
 class VmState(StrEnum):
@@ -223,72 +224,6 @@ class GuestFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Publish:
-    """A port of the guest that somebody asks to be published, as ``host_port`` of the VM's own
-    address.
-    """
-
-    host_port: int
-    guest_port: int
-    protocol: Literal["tcp", "udp"] = "tcp"
-
-    def __str__(self) -> str:
-        same = self.host_port == self.guest_port
-        ports = str(self.guest_port) if same else f"{self.host_port}:{self.guest_port}"
-        return ports if self.protocol == "tcp" else f"{ports}/{self.protocol}"
-
-    def at(self, host_address: str) -> Forward:
-        """The forward that this is on a VM's address."""
-        return Forward(
-            host_address=host_address,
-            host_port=self.host_port,
-            guest_port=self.guest_port,
-            protocol=self.protocol,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
-    """A port of the guest that the host publishes."""
-
-    host_address: str
-    host_port: int
-    guest_port: int
-    protocol: Literal["tcp", "udp"] = "tcp"
-
-    @property
-    def publish(self) -> Publish:
-        """What was asked for, without the address."""
-        return Publish(host_port=self.host_port, guest_port=self.guest_port, protocol=self.protocol)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetPlan:
-    """How one VM is connected. ``kind`` tells the driver how (``user``: the VMM's own user-mode
-    network; ``none``: no network card; ``tap``: a host interface named ``tap``).
-    """
-
-    network: str
-    kind: str
-    mac: str = ""
-    host_address: str = ""
-    guest_address: str = ""
-    gateway: str = ""
-    nameserver: str = ""
-    tap: str = ""
-    outbound: bool = True
-    forwards: tuple[Forward, ...] = ()
-
-    @property
-    def ssh(self) -> tuple[str, int]:
-        """Address and port on the host that lead to the guest runtime's SSH server."""
-        for forward in self.forwards:
-            if forward.guest_port == GUEST_SSH_PORT:
-                return forward.host_address, forward.host_port
-        return self.guest_address.partition("/")[0], GUEST_SSH_PORT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessId:
     """A process that cannot be mistaken for another: pid, start time in clock ticks after boot
     (``/proc/PID/stat`` field 22) and the boot's id (``/proc/sys/kernel/random/boot_id``).
@@ -304,7 +239,8 @@ class VmRequest:
     """What a user asked for. ``None`` means: the configured or computed default.
 
     ``ephemeral`` VMs are deleted when ``lease`` (the asking process) is gone. ``entrypoint``
-    says that the image's own program will be run, so an image without one is refused.
+    says that the image's own program will be run, so an image without one is refused. ``nat``
+    asks for a way out by way of the host's addresses, ``link`` for ways to other VMs, by name.
     """
 
     image: str = ""
@@ -315,6 +251,9 @@ class VmRequest:
     disk_size: int | None = None
     network: str = ""
     publish: tuple[Publish, ...] = ()
+    nat: bool | None = None
+    host_access: bool = False
+    link: tuple[str, ...] = ()
     driver: str = ""
     kernel: str = ""
     accel: Accel = "auto"

@@ -114,6 +114,26 @@ Published = Annotated[
         help="Publish a port of the machine at its own address. May be repeated.",
     ),
 ]
+Nat = Annotated[
+    bool | None,
+    typer.Option(
+        "--nat/--no-nat",
+        help="A way out by way of the host's addresses, or none. Default: as the network has it.",
+        show_default=False,
+    ),
+]
+Links = Annotated[
+    list[str],
+    typer.Option(
+        "--link",
+        metavar="VM",
+        help="Let it and that machine reach each other. May be repeated.",
+        autocompletion=_names_of("vms"),
+    ),
+]
+HostAccess = Annotated[
+    bool, typer.Option("--host-access", help="Let it reach services of this host.")
+]
 Driver = Annotated[
     str, typer.Option("--driver", metavar="NAME", help="What runs it.", show_default=False)
 ]

@@ -17,11 +17,14 @@ from banger_core.cli.options import (
     DiskSize,
     Driver,
     Entrypoint,
+    HostAccess,
     Image,
     KernelRef,
     Labels,
+    Links,
     Memory,
     Name,
+    Nat,
     Network,
     Published,
     Quiet,
@@ -52,6 +55,9 @@ def run(
     disk_size: DiskSize = "",
     network: Network = "",
     publish: Published = [],  # noqa: B006
+    nat: Nat = None,
+    link: Links = [],  # noqa: B006
+    host_access: HostAccess = False,
     driver: Driver = "",
     accel: Acceleration = "auto",
     kernel: KernelRef = "",
@@ -81,6 +87,9 @@ def run(
         _request(
             image, name, vcpu, memory, disk_size, network, publish, driver, accel, kernel, label
         ),
+        nat=nat,
+        link=tuple(link),
+        host_access=host_access,
         entrypoint=entrypoint,
         ephemeral=remove,
         lease=own_process() if remove else None,
@@ -107,6 +116,9 @@ def create(
     disk_size: DiskSize = "",
     network: Network = "",
     publish: Published = [],  # noqa: B006
+    nat: Nat = None,
+    link: Links = [],  # noqa: B006
+    host_access: HostAccess = False,
     driver: Driver = "",
     accel: Acceleration = "auto",
     kernel: KernelRef = "",
@@ -116,8 +128,13 @@ def create(
     as_json: AsJson = False,
 ) -> int:
     """Make a machine without starting it, and write its name."""
-    request = _request(
-        image, name, vcpu, memory, disk_size, network, publish, driver, accel, kernel, label
+    request = replace(
+        _request(
+            image, name, vcpu, memory, disk_size, network, publish, driver, accel, kernel, label
+        ),
+        nat=nat,
+        link=tuple(link),
+        host_access=host_access,
     )
     return _make(request, start=False, dry_run=dry_run, quiet=quiet, as_json=as_json)
 

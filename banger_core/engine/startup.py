@@ -108,6 +108,8 @@ class VmStarter:
             hostname=record.name,
             address=net.guest_address,
             gateway=net.gateway,
+            address6=net.guest_address6,
+            gateway6=net.gateway6,
             nameserver=net.nameserver,
             authorized_keys=(await public_key(identity, engine.run),),
             host_key=(directory / "hostkey").read_bytes(),

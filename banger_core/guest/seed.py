@@ -29,11 +29,12 @@ _PRIVATE, _PUBLIC = 0o600, 0o644
 class SeedConfig:
     """Who a VM is.
 
-    ``address`` is ``IP/PREFIX`` (empty: no network), ``host_key`` the private key in dropbear's
-    form, ``epoch`` the time in seconds. ``init`` is ``auto`` (the image's ``/sbin/init`` when it
-    has one, else banger's own), ``none`` (always banger's own) or an absolute path in the image.
-    ``config`` says how the image wants its programs run: user, environment and working directory
-    hold for every session. ``replace_resolver`` overwrites the image's own ``/etc/resolv.conf``.
+    ``address`` and ``address6`` are ``IP/PREFIX`` (empty: no network of that kind), ``host_key``
+    the private key in dropbear's form, ``epoch`` the time in seconds. ``init`` is ``auto`` (the
+    image's ``/sbin/init`` when it has one, else banger's own), ``none`` (always banger's own) or
+    an absolute path in the image. ``config`` says how the image wants its programs run: user,
+    environment and working directory hold for every session. ``replace_resolver`` overwrites the
+    image's own ``/etc/resolv.conf``.
     """
 
     hostname: str
@@ -42,6 +43,8 @@ class SeedConfig:
     epoch: float
     address: str = ""
     gateway: str = ""
+    address6: str = ""
+    gateway6: str = ""
     nameserver: str = ""
     replace_resolver: bool = False
     init: str = "auto"
@@ -73,6 +76,8 @@ def _assignments(config: SeedConfig) -> str:
         "hostname": config.hostname,
         "address": config.address,
         "gateway": config.gateway,
+        "address6": config.address6,
+        "gateway6": config.gateway6,
         "nameserver": config.nameserver,
         "replace_resolver": "yes" if config.replace_resolver else "",
         "init": config.init,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from banger_core.api import GUEST_SSH_PORT, Forward, NetPlan, Publish
 from banger_core.networks.loopback import can_bind, check_port, pick
@@ -25,7 +25,13 @@ class UserNetwork:
     name = "user"
     outbound = True
 
-    def plan(self, vm_id: str, request: VmRequest, taken: Iterable[NetPlan]) -> NetPlan:
+    def plan(
+        self,
+        vm_id: str,
+        request: VmRequest,
+        taken: Iterable[NetPlan],
+        settings: Mapping[str, Any],  # noqa: ARG002 - the contract
+    ) -> NetPlan:
         """Choose the address. Raises HostNotReady when none is free, Conflict when a port to be
         published is taken.
         """
@@ -40,7 +46,7 @@ class UserNetwork:
             guest_address="10.0.2.15/24",
             gateway="10.0.2.2",
             nameserver="10.0.2.3",
-            outbound=self.outbound,
+            outbound=self.outbound and request.nat is not False,
             forwards=tuple(each.at(address) for each in (ssh, *request.publish)),
         )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from banger_core.errors import Conflict, UsageProblem
+from banger_core.errors import Conflict, NotFound, UsageProblem
 from banger_core.model import (
     GuestPin,
     ImagePin,
@@ -34,6 +34,9 @@ from banger_core.rootfs.build import FLOOR
 if TYPE_CHECKING:
     from banger_core.config.settings import Settings
     from banger_core.plugins.registry import Registry
+
+
+TAP_KIND = "tap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +99,9 @@ def make_plan(
     network = request.network or settings.vm.network
     declared = registry.vmm_drivers.declared(driver)
     net: NetPlan = registry.networks.load(network).plan(
-        vm_id, request, [vm.plan.net for vm in existing]
+        vm_id, request, [vm.plan.net for vm in existing], settings.plugin(network)
     )
+    net = replace(net, links=_links(request, net, existing))
     if net.kind not in declared.networks:
         raise UsageProblem(
             f"driver {driver} cannot use network {network}",
@@ -122,6 +126,23 @@ def make_plan(
         lease=request.lease,
         labels=request.labels,
     )
+
+
+def _links(request: VmRequest, net: NetPlan, existing: Sequence[VmRecord]) -> tuple[str, ...]:
+    """The taps of the VMs that are to be linked. Raises NotFound and UsageProblem."""
+    if not request.link:
+        return ()
+    if net.kind != TAP_KIND:
+        raise UsageProblem(
+            f"the network {net.network} cannot link machines",
+            cause="each machine on it is on its own",
+            hints=["--network bridge"],
+        )
+    taps = {vm.name: vm.plan.net.tap for vm in existing if vm.plan.net.network == net.network}
+    for name in request.link:
+        if name not in taps:
+            raise NotFound(f"VM on the network {net.network}", name, taps)
+    return tuple(dict.fromkeys(taps[name] for name in request.link))
 
 
 def _disk_size(request: VmRequest, pins: Pins, settings: Settings) -> int:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "banger_core"
 CAP = 500
 
-SPINE = {"errors", "model", "declare", "contracts", "jsonable", "sizes", "packages"}
+SPINE = {"errors", "model", "netmodel", "declare", "contracts", "jsonable", "sizes", "packages"}
 SPINE |= {"quoting", "threads", "trust"}
 SHELF = SPINE | {"api", "hookspecs", "config", "plugins", "store"}
 WORKSHOP = SHELF | {"plan", "rootfs", "kernel", "guest", "engine", "networks"}

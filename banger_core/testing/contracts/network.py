@@ -17,12 +17,13 @@ _IDS = ("0123456789ab", "ba9876543210")
 
 
 class NetworkContract(Contract):
-    """Set ``make``. What ``up`` makes on the host needs whatever right it needs here too."""
+    """Set ``make``, and ``settings`` where the network has some of its own. What ``up`` makes on the host needs whatever right it needs here too."""
 
     contract: ClassVar[str] = "Network"
+    settings: ClassVar[dict[str, Any]] = {}
 
     def test_plan_is_complete(self, subject: Any) -> None:
-        plan = subject.plan(_IDS[0], VmRequest(), [])
+        plan = subject.plan(_IDS[0], VmRequest(), [], self.settings)
         self.asks(isinstance(plan, NetPlan), f"plan returns a NetPlan, not {plan!r}")
         self.asks(plan.network and plan.kind, "a plan names its network and its kind")
         self.survives_json(plan, "a plan")
@@ -34,24 +35,24 @@ class NetworkContract(Contract):
             self.asks(unicast_local, f"a MAC is unicast and locally administered, not {plan.mac}")
 
     def test_same_vm_gets_the_same_plan(self, subject: Any) -> None:
-        first, second = (subject.plan(_IDS[0], VmRequest(), []) for _ in range(2))
+        first, second = (subject.plan(_IDS[0], VmRequest(), [], self.settings) for _ in range(2))
         self.asks(first == second, "plan is a function of the VM and of what is taken")
 
     def test_vms_do_not_collide(self, subject: Any) -> None:
         plans: list[NetPlan] = []
         for number in range(20):
-            plans.append(subject.plan(f"{number:012x}", VmRequest(), plans))
+            plans.append(subject.plan(f"{number:012x}", VmRequest(), plans, self.settings))
         reached = {plan.ssh for plan in plans}
         self.asks(len(reached) == len(plans), "no two VMs are reached at the same address")
 
     def test_taken_addresses_are_avoided(self, subject: Any) -> None:
-        first = subject.plan(_IDS[0], VmRequest(), [])
-        second = subject.plan(_IDS[0], VmRequest(), [first])
+        first = subject.plan(_IDS[0], VmRequest(), [], self.settings)
+        second = subject.plan(_IDS[0], VmRequest(), [first], self.settings)
         self.asks(first.ssh != second.ssh, "an address that is taken is not given again")
 
     def test_up_and_down_can_be_repeated(self, subject: Any, cx: FakeContext) -> None:
         async def repeat() -> None:
-            plan = subject.plan(_IDS[0], VmRequest(), [])
+            plan = subject.plan(_IDS[0], VmRequest(), [], self.settings)
             try:
                 await subject.up(plan, cx)
                 await subject.up(plan, cx)
@@ -62,4 +63,4 @@ class NetworkContract(Contract):
         asyncio.run(repeat())
 
     def test_down_works_without_up(self, subject: Any, cx: FakeContext) -> None:
-        asyncio.run(subject.down(subject.plan(_IDS[1], VmRequest(), []), cx))
+        asyncio.run(subject.down(subject.plan(_IDS[1], VmRequest(), [], self.settings), cx))

@@ -113,6 +113,12 @@ def test_other_processors_have_their_own_parts(driver, make_plan):
         driver.launch(make_plan(architecture="riscv64"), DIRS, "tcg")
 
 
+def test_a_tap_is_used_and_neither_made_nor_set_up(driver, make_plan):
+    net = {"kind": "tap", "tap": "bgr0123456789ab", "forwards": ()}
+    argv = driver.launch(make_plan(net=net), DIRS, "tcg").argv
+    assert option(argv, "-netdev") == ["tap,id=net,ifname=bgr0123456789ab,script=no,downscript=no"]
+
+
 def test_unknown_kinds_of_network_are_refused(driver, make_plan):
-    with pytest.raises(UsageProblem, match="tap"):
-        driver.launch(make_plan(net={"kind": "tap"}), DIRS, "tcg")
+    with pytest.raises(UsageProblem, match="vde"):
+        driver.launch(make_plan(net={"kind": "vde"}), DIRS, "tcg")

@@ -55,7 +55,7 @@ def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
     done = cli(
         *("vm", "run", "web-base", "--name", "web", "--vcpu", "2", "--memory", "1.5G"),
         *("--disk-size", "8GiB", "--network", "user", "--driver", "qemu", "--accel", "tcg"),
-        *("-p", "8080:80", "--publish", "53/udp"),
+        *("-p", "8080:80", "--publish", "53/udp", "--no-nat", "--link", "db", "--host-access"),
         *("--kernel-ref", "k", "--label", "a=1", "--label", "b=x=y", "-q", "--", "true"),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -72,6 +72,9 @@ def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
                 {"host_port": 8080, "guest_port": 80, "protocol": "tcp"},
                 {"host_port": 53, "guest_port": 53, "protocol": "udp"},
             ],
+            "nat": False,
+            "host_access": True,
+            "link": ["db"],
             "driver": "qemu",
             "kernel": "k",
             "accel": "tcg",

@@ -21,7 +21,7 @@ VM = "0123456789ab"
 
 
 def plan(vm_id=VM, taken=()):
-    return UserNetwork().plan(vm_id, VmRequest(), taken)
+    return UserNetwork().plan(vm_id, VmRequest(), taken, {})
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_plan_is_qemus_user_network_behind_an_own_address():
 
 
 def test_network_none_is_the_same_without_a_way_out():
-    found = NoNetwork().plan(VM, VmRequest(), [])
+    found = NoNetwork().plan(VM, VmRequest(), [], {})
     assert (found.network, found.kind, found.outbound) == ("none", "user", False)
     assert found.ssh == plan().ssh
 
@@ -127,7 +127,7 @@ def test_down_reports_a_stranger_and_goes_on(listener, fake_context, caplog, mon
 
 
 def published(*publish, vm_id=VM):
-    return UserNetwork().plan(vm_id, VmRequest(publish=publish), [])
+    return UserNetwork().plan(vm_id, VmRequest(publish=publish), [], {})
 
 
 def test_published_ports_keep_their_numbers_at_the_vms_address():

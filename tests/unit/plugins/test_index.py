@@ -243,6 +243,7 @@ def test_three_broken_plugins_leave_the_rest_alone(host):
 import json
 from banger_core.config.paths import Paths
 from banger_core.errors import BangerError
+from banger_core.model import VmRequest
 from banger_core.plugins.registry import load_registry
 registry = load_registry(Paths.from_environment())
 try:
@@ -253,7 +254,7 @@ print(json.dumps({
     "status": {plugin.name: [plugin.status, plugin.error] for plugin in registry.plugins()},
     "networks": registry.networks.names(),
     "clash": clash,
-    "loaded": str(registry.networks.load("fine").plan("0" * 12, None, []).network),
+    "loaded": str(registry.networks.load("fine").plan("0" * 12, VmRequest(), [], {}).network),
 }))
 """,
         BANGER_PLUGINS="raises,typo,clash,fine",

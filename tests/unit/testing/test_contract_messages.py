@@ -125,13 +125,13 @@ def test_kernel_catalogue(complaint, fake_context, tmp_path):
 
 
 class OneAddress(UserNetwork):
-    def plan(self, vm_id, request, taken):
-        return super().plan("0" * 12, request, [])
+    def plan(self, vm_id, request, taken, settings):
+        return super().plan("0" * 12, request, [], settings)
 
 
 class GlobalMac(UserNetwork):
-    def plan(self, vm_id, request, taken):
-        return replace(super().plan(vm_id, request, taken), mac="00:16:3e:00:00:01")
+    def plan(self, vm_id, request, taken, settings):
+        return replace(super().plan(vm_id, request, taken, settings), mac="00:16:3e:00:00:01")
 
 
 @pytest.mark.parametrize(

@@ -89,10 +89,15 @@ def _disk(parts: Architecture, name: str, node: dict[str, Any]) -> tuple[str, ..
 def _network(parts: Architecture, net: NetPlan) -> tuple[str, ...]:
     if net.kind == "none":
         return ()
+    mac = f",mac={net.mac}" if net.mac else ""
+    card = f"virtio-net-{parts.bus},netdev=net{mac}"
+    if net.kind == "tap":
+        tap = f"tap,id=net,ifname={escape(net.tap)},script=no,downscript=no"
+        return ("-netdev", tap, "-device", card)
     if net.kind != "user":
         raise UsageProblem(
             f"the driver qemu cannot connect a network of kind {net.kind!r}",
-            cause="it knows: none, user",
+            cause="it knows: none, tap, user",
         )
     guest = ip_interface(net.guest_address)
     options = ["user", "id=net", "ipv6=off", f"net={guest.network}", f"dhcpstart={guest.ip}"]
@@ -107,6 +112,4 @@ def _network(parts: Architecture, net: NetPlan) -> tuple[str, ...]:
         f"-{guest.ip}:{forward.guest_port}"
         for forward in net.forwards
     ]
-    mac = f",mac={net.mac}" if net.mac else ""
-    card = f"virtio-net-{parts.bus},netdev=net{mac}"
     return ("-netdev", ",".join(options), "-device", card)

@@ -18,7 +18,7 @@ def banger_vmm_drivers() -> Iterable[VmmDriver]:
         load="banger_qemu.driver:QemuDriver",
         requires=("bin:qemu-system-x86_64",),
         disk_formats=("qcow2", "raw"),
-        networks=("user", "none"),
+        networks=("user", "none", "tap"),
         features=("pause",),
     )
 

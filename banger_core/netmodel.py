@@ -1,0 +1,82 @@
+"""The vocabulary of networks, a part of ``model``. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+GUEST_SSH_PORT = 1022
+"""Where the guest runtime's SSH server listens: privileged, so that no user of the guest can take
+it over, and not 22, which belongs to the image's own sshd."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """A port of the guest that somebody asks to be published, as ``host_port`` of the VM's own
+    address.
+    """
+
+    host_port: int
+    guest_port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+    def __str__(self) -> str:
+        same = self.host_port == self.guest_port
+        ports = str(self.guest_port) if same else f"{self.host_port}:{self.guest_port}"
+        return ports if self.protocol == "tcp" else f"{ports}/{self.protocol}"
+
+    def at(self, host_address: str) -> Forward:
+        """The forward that this is on a VM's address."""
+        return Forward(
+            host_address=host_address,
+            host_port=self.host_port,
+            guest_port=self.guest_port,
+            protocol=self.protocol,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """A port of the guest that the host publishes."""
+
+    host_address: str
+    host_port: int
+    guest_port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+    @property
+    def publish(self) -> Publish:
+        """What was asked for, without the address."""
+        return Publish(host_port=self.host_port, guest_port=self.guest_port, protocol=self.protocol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetPlan:
+    """How one VM is connected. ``kind`` tells the driver how (``user``: the VMM's own user-mode
+    network; ``none``: no network card; ``tap``: a host interface named ``tap``). Addresses of the
+    guest are ``IP/PREFIX``. ``outbound`` says whether it may reach the outside, ``host_access``
+    whether it may reach services of the host, ``links`` names the taps of VMs that it may reach.
+    """
+
+    network: str
+    kind: str
+    mac: str = ""
+    host_address: str = ""
+    guest_address: str = ""
+    gateway: str = ""
+    nameserver: str = ""
+    tap: str = ""
+    outbound: bool = True
+    forwards: tuple[Forward, ...] = ()
+    guest_address6: str = ""
+    gateway6: str = ""
+    host_access: bool = False
+    links: tuple[str, ...] = ()
+
+    @property
+    def ssh(self) -> tuple[str, int]:
+        """Address and port on the host that lead to the guest runtime's SSH server."""
+        for forward in self.forwards:
+            if forward.guest_port == GUEST_SSH_PORT:
+                return forward.host_address, forward.host_port
+        return self.guest_address.partition("/")[0], GUEST_SSH_PORT
