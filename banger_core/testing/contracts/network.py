@@ -17,7 +17,9 @@ _IDS = ("0123456789ab", "ba9876543210")
 
 
 class NetworkContract(Contract):
-    """Set ``make``, and ``settings`` where the network has some of its own. What ``up`` makes on the host needs whatever right it needs here too."""
+    """Set ``make``, and ``settings`` where the network has some of its own. What ``up`` makes on
+    the host needs whatever right it needs here too.
+    """
 
     contract: ClassVar[str] = "Network"
     settings: ClassVar[dict[str, Any]] = {}
