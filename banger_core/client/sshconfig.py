@@ -157,13 +157,16 @@ def _read(path: Path) -> _Found:
         return _Found(target, b"", None)
     except OSError as problem:
         _refuse(path, problem.strerror)
-    with os.fdopen(handle, "rb") as file:
+    try:
         facts = os.fstat(handle)
         if not stat.S_ISREG(facts.st_mode):
             _refuse(path, "it is not a regular file")
         if facts.st_uid != os.geteuid():
             _refuse(path, f"it belongs to uid {facts.st_uid}, this is uid {os.geteuid()}")
-        data = file.read(SIZE_MAX + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(SIZE_MAX + 1)
+    finally:
+        os.close(handle)
     if len(data) > SIZE_MAX:
         _refuse(path, f"it is larger than {SIZE_MAX} bytes")
     return _Found(target, data, facts)
