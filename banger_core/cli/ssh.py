@@ -82,7 +82,8 @@ def config(
         if as_json:
             show_json(answer)
         else:
-            say(answer["text"].rstrip("\n"))
+            for line in answer["text"].splitlines():
+                say(line)
         return
     _edit(file, install=install, as_json=as_json)
 

@@ -83,4 +83,5 @@ def make_id() -> str:
 
 def _nearest_label(name: str) -> str:
     label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-")
+    label = f"{label}-vm" if label in RESERVED else label
     return label if label != name else ""

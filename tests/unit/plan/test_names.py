@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from banger_core.errors import UsageProblem
-from banger_core.plan.names import check_image_name, check_name, make_id, make_name
+from banger_core.plan.names import RESERVED, check_image_name, check_name, make_id, make_name
 
 
 @pytest.mark.parametrize("name", ["a", "web", "web-1", "0", "a" * 63])
@@ -22,7 +22,15 @@ def test_what_is_no_label_is_refused(name):
     assert "DNS label" in caught.value.cause
 
 
-@given(st.text(max_size=80))
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_commands_of_banger_ssh_are_refused(name):
+    with pytest.raises(UsageProblem) as caught:
+        check_name(name)
+    assert f"banger ssh {name} is a command" in caught.value.cause
+    assert check_name(caught.value.hints[0].removeprefix("--name ")) == f"{name}-vm"
+
+
+@given(st.text(max_size=80) | st.sampled_from(["Config", "known_hosts", "EXPLAIN", "forget-"]))
 def test_whatever_is_suggested_would_be_accepted(text):
     try:
         check_name(text)
