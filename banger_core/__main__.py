@@ -56,8 +56,9 @@ def _ssh(name: str, rest: list[str]) -> int | None:
     if note is None:
         return None
     from banger_core.client.process import become
+    from banger_core.client.sshwords import reaching
 
-    become([*note, *(rest[1:] if rest[:1] == ["--"] else rest)])
+    become(reaching(note, rest[1:] if rest[:1] == ["--"] else rest))
 
 
 def _exec(name: str, command: list[str]) -> int | None:

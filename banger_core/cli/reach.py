@@ -16,12 +16,10 @@ from banger_core.cli.options import Entrypoint, Terminal, User, VmRef
 from banger_core.client.notes import read_note
 from banger_core.client.process import become
 from banger_core.client.session import Session, as_user
+from banger_core.client.sshwords import reaching, split_options
 from banger_core.errors import UsageProblem
 
 Command = Annotated[list[str], typer.Argument(metavar="[--] COMMAND…", show_default=False)]
-
-_VALUED = "BbcDEeFIiJLlmOoPpQRSWw"
-"""The options of ssh(1) that take a value."""
 
 
 def ssh(
@@ -46,20 +44,7 @@ def ssh(
         # Without a command it is a shell, for which ssh would have asked for a terminal
         terminal = ["-t"] if not command and os.isatty(0) else []
         words = [*terminal, *options, " ".join([prefix, *command])]
-    become([*(read_note(reference) or _argv(reference)), *words])
-
-
-def split_options(words: list[str]) -> tuple[list[str], list[str]]:
-    """Split what follows the host on a command line of ssh: its options, and the command."""
-    place = 0
-    while place < len(words) and len(words[place]) > 1 and words[place][0] == "-":
-        if words[place] == "--":
-            return words[:place], words[place + 1 :]
-        letters = words[place][1:]
-        valued = next((at for at, letter in enumerate(letters) if letter in _VALUED), None)
-        # The value is the rest of the word, or else the next one
-        place += 2 if valued == len(letters) - 1 else 1
-    return words[:place], words[place:]
+    become(reaching(read_note(reference) or _argv(reference), words))
 
 
 def execute(
