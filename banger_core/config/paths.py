@@ -8,7 +8,6 @@ of the CLI use this module.
 from __future__ import annotations
 
 import os
-import stat
 from binascii import crc32
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ from banger_core.errors import HostNotReady
 
 SOCKET_PATH_MAX = 107
 """Longest path of a Unix socket in bytes, without the final NUL (unix(7))."""
-
-_ELSEWHERE = "BANGER_{STATE,CACHE,CONFIG,RUNTIME}_DIR say where banger's directories are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +92,10 @@ class Paths:
         """The note that says how to reach the VM ``name`` (JSON of ``SshTarget``)."""
         return self.ssh / "vms" / f"{name}.json"
 
+    def ssh_block(self, name: str) -> Path:
+        """What plain ssh needs to know of the VM ``name`` (ssh_config(5))."""
+        return self.ssh / "vms" / f"{name}.conf"
+
     def vm_state(self, vm_id: str) -> Path:
         """What a VM keeps while it is stopped."""
         return self.state / "vms" / vm_id
@@ -114,38 +115,12 @@ def secure_dir(path: Path) -> Path:
     """Make ``path`` a directory that only this user can enter (0700), and return it.
 
     Missing parents are created 0700 as well; an existing directory of ours is tightened. Raises
-    HostNotReady when it belongs to somebody else or is a symbolic link or not a directory.
+    HostNotReady when it belongs to somebody else, is a symbolic link or not a directory, and when
+    another user could put something else in its place: see ``banger_core.config.secure``.
     """
-    for place in (*reversed(path.parents), path):
-        if not place.exists():
-            try:
-                place.mkdir(mode=0o700, exist_ok=True)
-            except OSError as problem:
-                raise HostNotReady(
-                    f"cannot create {place}",
-                    cause=problem.strerror or str(problem),
-                    hints=[f"ls -ld {place.parent}", _ELSEWHERE],
-                ) from problem
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as problem:
-        raise HostNotReady(
-            f"{path} cannot be used as a private directory",
-            cause="it is a symbolic link" if path.is_symlink() else problem.strerror or "",
-            hints=[f"ls -ld {path}", _ELSEWHERE],
-        ) from problem
-    try:
-        facts = os.fstat(handle)
-        if facts.st_uid != os.geteuid():
-            raise HostNotReady(
-                f"{path} belongs to another user",
-                cause=f"owner is uid {facts.st_uid}, this is uid {os.geteuid()}",
-                hints=[f"ls -ld {path}", _ELSEWHERE],
-            )
-        if stat.S_IMODE(facts.st_mode) != 0o700:
-            os.fchmod(handle, 0o700)
-    finally:
-        os.close(handle)
+    from banger_core.config.secure import make_private
+
+    make_private(path.absolute())
     return path
 
 
@@ -154,7 +129,23 @@ def _place(override: str, base: str, default: str) -> Path:
         return Path(chosen).absolute()
     root = os.environ.get(base, "")
     # The specification says that a relative value must be ignored
-    return (Path(root) if root.startswith("/") else Path.home() / default) / "banger"
+    return (Path(root) if root.startswith("/") else _home() / default) / "banger"
+
+
+def _home() -> Path:
+    home = os.environ.get("HOME", "")
+    if home.startswith("/"):
+        return Path(home)
+    import pwd
+
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        raise HostNotReady(
+            "there is no home directory",
+            cause=f"HOME is not set, and uid {os.geteuid()} is no user of this system",
+            hints=["export HOME=/a/directory/of/yours"],
+        ) from None
 
 
 def _runtime(state: Path) -> Path:
@@ -166,4 +157,7 @@ def _runtime(state: Path) -> Path:
     tag = f"{crc32(os.fsencode(state)):08x}"
     if root.startswith("/"):
         return Path(root) / "banger" / tag
-    return Path(os.environ.get("TMPDIR", "/tmp")) / f"banger-{os.geteuid()}" / tag  # noqa: S108
+    temporary = os.environ.get("TMPDIR", "")
+    if not temporary.startswith("/"):
+        temporary = "/tmp"  # noqa: S108
+    return Path(temporary) / f"banger-{os.geteuid()}" / tag
