@@ -41,8 +41,8 @@ Host *.vm
 
 _LINES = (
     "error: no machine of this name runs",
-    "cause: it is stopped, or there is none",
-    "try: banger vm list",
+    "cause: it is stopped, or there is none, or its policy cannot be read",
+    "try: banger ssh NAME    (says which)",
     "try: banger vm start NAME",
 )
 

@@ -129,8 +129,8 @@ def test_a_name_that_does_not_run_ends_at_once_with_what_to_do(tmp_path, paths, 
         return
     assert done.stderr.splitlines() == [
         "error: no machine of this name runs",
-        "cause: it is stopped, or there is none",
-        "try: banger vm list",
+        "cause: it is stopped, or there is none, or its policy cannot be read",
+        "try: banger ssh NAME    (says which)",
         "try: banger vm start NAME",
     ]
 
