@@ -52,7 +52,7 @@ def _shortcut(arguments: list[str]) -> int | None:
 def _ssh(name: str, rest: list[str]) -> int | None:
     from banger_core.client.notes import read_note
 
-    note = read_note(name)
+    note = read_note(name, login=True)
     if note is None:
         return None
     from banger_core.client.process import become

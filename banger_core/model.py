@@ -235,6 +235,16 @@ class ProcessId:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectPolicy:
+    """What the project in whose folder a command was given wants of SSH: ``table`` is ``[ssh]``
+    of the file ``path``. It may come with anything that was cloned, and can only tighten.
+    """
+
+    path: str
+    table: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VmRequest:
     """What a user asked for. ``None`` means: the configured or computed default.
 
@@ -260,6 +270,7 @@ class VmRequest:
     ephemeral: bool = False
     lease: ProcessId | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    project: ProjectPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +303,7 @@ class VmPlan:
     ephemeral: bool = False
     lease: ProcessId | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    project: ProjectPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +348,8 @@ class VmRecord:
     """A VM as the store knows it.
 
     ``host_key`` is the public half of the guest runtime's SSH host key (``ssh-ed25519 AAAA…``),
-    made before the first boot. ``launch`` is what the driver was asked to start, kept for adoption.
+    made before the first boot. ``image_host_keys`` are those of the image's own server, as it
+    showed them at first. ``launch`` is what the driver was asked to start, kept for adoption.
     """
 
     plan: VmPlan
@@ -347,6 +360,7 @@ class VmRecord:
     launch: LaunchSpec | None = None
     image_id: str = ""
     host_key: str = ""
+    image_host_keys: tuple[str, ...] = ()
     accel: str = ""
     problem: str = ""
 
@@ -393,7 +407,9 @@ class ImageRecord:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshTarget:
     """How to reach a VM with OpenSSH: ``argv`` is complete up to the remote command;
-    ``origins`` says for each option who set it.
+    ``origins`` says for each option who set it. ``shell`` is the command line for a login where
+    that is to reach the image's own server, else empty. ``stamps`` are of the files that decided:
+    path to (mtime in ns, size, inode), None for one that was not there.
     """
 
     name: str
@@ -403,6 +419,8 @@ class SshTarget:
     user: str
     argv: tuple[str, ...]
     origins: Mapping[str, str] = field(default_factory=dict)
+    shell: tuple[str, ...] = ()
+    stamps: Mapping[str, tuple[int, int, int] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

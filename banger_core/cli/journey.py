@@ -57,10 +57,16 @@ class Journey:
         with self._interrupts:
             try:
                 result = self._boot()
-                status = self._session(result["ssh"]["argv"])
+                status = self._session(self._way_in(result["ssh"]))
             finally:
                 tidy = self._afterwards()
         return status or tidy
+
+    def _way_in(self, target: dict[str, Any]) -> list[str]:
+        """The command line of ssh: people who want a shell get the server that policy chose."""
+        shell = not self._command and not self._request.entrypoint and not self._user
+        argv: list[str] = (shell and target["shell"]) or target["argv"]
+        return argv
 
     def _boot(self) -> Any:
         body = {"request": to_json(self._request), "start": True, "dry_run": False}

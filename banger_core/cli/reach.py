@@ -38,13 +38,15 @@ def ssh(
     as it is.
     """
     words = without_dashes(arguments)
+    # Another user is somebody whom banger's own server knows; the image's may not
+    login = not user
     if user:
         prefix = as_user(user)
         options, command = split_options(words)
         # Without a command it is a shell, for which ssh would have asked for a terminal
         terminal = ["-t"] if not command and os.isatty(0) else []
         words = [*terminal, *options, " ".join([prefix, *command])]
-    become(reaching(read_note(reference) or _argv(reference), words))
+    become(reaching(read_note(reference, login=login) or _argv(reference, login=login), words))
 
 
 def execute(
@@ -75,6 +77,7 @@ def without_dashes(words: list[str]) -> list[str]:
     return words[1:] if words[:1] == ["--"] else words
 
 
-def _argv(reference: str) -> list[str]:
-    argv: list[str] = fetch("vms", reference, "ssh")["argv"]
+def _argv(reference: str, *, login: bool = False) -> list[str]:
+    target = fetch("vms", reference, "ssh")
+    argv: list[str] = (login and target["shell"]) or target["argv"]
     return argv

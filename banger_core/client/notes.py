@@ -31,11 +31,13 @@ def note_path(name: str) -> str:
     return f"{state}/ssh/vms/{name}.json"
 
 
-def read_note(name: str) -> list[str] | None:
-    """Return the ``ssh`` command line that reaches ``name``, up to the remote command.
+def read_note(name: str, *, login: bool = False) -> list[str] | None:
+    """Return the ``ssh`` command line that reaches ``name``, up to the remote command. With
+    ``login`` the one for people, which may lead to the image's own server.
 
     None when there is no note, or none to trust: it must be a regular file of ours that nobody
-    else can write, and a complete ``SshTarget``. The daemon knows more than the note.
+    else can write, a complete ``SshTarget``, and newer than every file that decided on policy.
+    The daemon knows more than the note.
     """
     if not is_label(name):
         return None
@@ -51,15 +53,25 @@ def read_note(name: str) -> list[str] | None:
         text = os.read(handle, NOTE_MAX) if ours and stat.S_ISREG(facts.st_mode) else b""
     finally:
         os.close(handle)
-    return _argv(text)
+    return _argv(text, login=login)
 
 
-def _argv(text: bytes) -> list[str] | None:
+def _argv(text: bytes, *, login: bool) -> list[str] | None:
     import json
 
     try:
-        argv = json.loads(text)["argv"]
-    except (ValueError, KeyError, TypeError):
+        note = json.loads(text)
+        argv = (login and note["shell"]) or note["argv"]
+        current = all(_stamp(path) == stamp for path, stamp in note["stamps"].items())
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     good = isinstance(argv, list) and argv and all(isinstance(word, str) for word in argv)
-    return argv if good else None
+    return argv if good and current else None
+
+
+def _stamp(path: str) -> list[int] | None:
+    try:
+        facts = os.stat(path)  # noqa: PTH116  (see above)
+    except OSError:
+        return None
+    return [facts.st_mtime_ns, facts.st_size, facts.st_ino]

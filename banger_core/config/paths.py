@@ -49,6 +49,11 @@ class Paths:
         return self.state / "daemon.lock"
 
     @property
+    def daemon_address(self) -> Path:
+        """The path of the socket of the daemon that serves this state, or did last."""
+        return self.state / "daemon.address"
+
+    @property
     def daemon_log(self) -> Path:
         """What the daemon says."""
         return self.state / "daemon.log"

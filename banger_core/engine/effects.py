@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from banger_core.config.paths import secure_dir
 from banger_core.engine import process
 from banger_core.engine.operations import Operation
+from banger_core.engine.ssh import remove_note
 from banger_core.errors import BangerError, GuestFailed, NotFound
 from banger_core.jsonable import from_json
 from banger_core.model import NetPlan, VmRecord
@@ -135,7 +136,7 @@ class Effects:
         await attachment.detach(record, self._engine.context(intent.subject, operation))
 
     async def _remove_note(self, intent: Intent, _: Operation | None) -> None:
-        Path(intent.subject).unlink(missing_ok=True)
+        remove_note(self._engine.paths, Path(intent.subject).stem)
 
 
 def remove_tree(path: Path) -> None:

@@ -19,9 +19,10 @@ from banger_core.engine.machines import MachineRoom
 from banger_core.engine.operations import Operation, Operations
 from banger_core.engine.reconcile import Reconciler
 from banger_core.engine.run import run
-from banger_core.engine.ssh import identity, policy, run_in_guest, ssh_target
+from banger_core.engine.ssh import identity, run_in_guest
 from banger_core.engine.ssh_identity import identity_path
 from banger_core.engine.ssh_include import write_include
+from banger_core.engine.ssh_room import SshRoom
 from banger_core.errors import BangerError
 from banger_core.model import SshSetting, SshTarget, VmRecord, VmRequest
 from banger_core.plan.choose import Chooser
@@ -48,6 +49,7 @@ class Engine:
         self.kernels = KernelShelf(self)
         self.images = ImageStore(self)
         self.machines = MachineRoom(self)
+        self.ssh = SshRoom(self)
         self._reconciler = Reconciler(self)
         self._consoles: dict[str, ConsoleRing] = {}
         self._identity = asyncio.Lock()
@@ -90,11 +92,11 @@ class Engine:
 
     def ssh_settings(self, request: VmRequest) -> dict[str, SshSetting]:
         """Fold the SSH policy layers for a VM that is being planned."""
-        return policy(self.registry, self.settings, request)
+        return self.ssh.fold(request)
 
     def ssh_target(self, record: VmRecord) -> SshTarget:
         """How to reach ``record`` with OpenSSH."""
-        return ssh_target(record, self.paths, self.settings)
+        return self.ssh.target(record)
 
     def _offer_to_ssh(self) -> None:
         """Write what a user's own configuration of ssh may include."""

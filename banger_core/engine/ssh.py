@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banger_core.config.paths import Paths, secure_dir
+from banger_core.engine.ssh_config import ssh_config_block
 from banger_core.engine.ssh_identity import (
     Runner,
     check_key,
@@ -20,7 +21,7 @@ from banger_core.engine.ssh_identity import (
     identity_path,
     public_key,
 )
-from banger_core.engine.ssh_policy import policy
+from banger_core.engine.ssh_policy import policy, stamps
 from banger_core.engine.ssh_ready import wait_for_ssh
 from banger_core.errors import BangerError, UsageProblem
 from banger_core.jsonable import to_json
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 FIXED = "fixed"
 """The origin of options that no policy can change."""
+
+PATH_OPTIONS = frozenset({"CertificateFile"})
+"""Options of policies whose values are paths, and are quoted as such."""
 
 CONTROL_PATH_MAX = 90
 """Longest control socket path in bytes: ssh binds it with 17 more, of at most 107 (unix(7))."""
@@ -58,6 +62,7 @@ def ssh_target(record: VmRecord, paths: Paths, settings: Settings) -> SshTarget:
         user=user.value,
         argv=("ssh", "-F", "none", *words, "-p", str(port), f"{user.value}@{host}"),
         origins={"User": user.origin, **origins},
+        stamps=stamps(paths),
     )
 
 
@@ -83,17 +88,21 @@ def ssh_path(path: Path) -> str:
 
 
 def write_note(paths: Paths, target: SshTarget) -> None:
-    """Write the note from which ``banger ssh NAME`` reads how to reach the VM (0600)."""
+    """Write the note from which ``banger ssh NAME`` reads how to reach the VM, and the block of
+    configuration from which plain ssh does (both 0600).
+    """
     import json
 
     note = paths.note(target.name)
     secure_dir(note.parent)
+    write_atomic(paths.ssh_block(target.name), ssh_config_block(target))
     write_atomic(note, json.dumps(to_json(target), indent=1) + "\n")
 
 
 def remove_note(paths: Paths, name: str) -> None:
-    """Remove the note of the VM ``name``. Idempotent."""
+    """Remove what ``write_note`` wrote for the VM ``name``. Idempotent."""
     paths.note(name).unlink(missing_ok=True)
+    paths.ssh_block(name).unlink(missing_ok=True)
 
 
 async def run_in_guest(target: SshTarget, command: str, run: Runner, timeout: float) -> bytes:
@@ -181,6 +190,8 @@ def _options(record: VmRecord, paths: Paths, key: Path) -> Iterator[tuple[str, t
     for policy_key in KEYS.values():
         setting = _setting(record, policy_key.name)
         if policy_key.option and (text := policy_key.spell(setting.value)):
+            if policy_key.option in PATH_OPTIONS:
+                text = ssh_path(Path(text))
             yield policy_key.option, (text, setting.origin)
     yield from _multiplexing(record, paths)
 
@@ -190,7 +201,10 @@ def _multiplexing(record: VmRecord, paths: Paths) -> Iterator[tuple[str, tuple[s
     setting = _setting(record, "multiplex")
     socket = paths.vm_runtime(record.id) / "mux"
     yield "ControlMaster", ("no", FIXED)
-    if not setting.value:
+    if setting.value and _setting(record, "agent_forwarding").value:
+        # What shares a connection shares the agent of whoever opened it: the daemon's
+        yield "ControlPath", ("none", "a shared connection cannot forward your agent")
+    elif not setting.value:
         yield "ControlPath", ("none", setting.origin)
     elif len(os.fsencode(socket)) > CONTROL_PATH_MAX:
         yield "ControlPath", ("none", "the runtime directory's path is too long for a socket")

@@ -125,6 +125,7 @@ def make_plan(
         ephemeral=request.ephemeral,
         lease=request.lease,
         labels=request.labels,
+        project=request.project,
     )
 
 

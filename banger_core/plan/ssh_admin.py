@@ -51,6 +51,12 @@ def trusted_policies(directory: Path = ADMIN_DIR, owner: int = 0) -> frozenset[s
     return frozenset(names)
 
 
+def policy_files(directory: Path = ADMIN_DIR) -> list[Path]:
+    """Everything that decides what the administrator says, whether it is there or not."""
+    policies = directory / "policy.d"
+    return [directory, directory / "config.toml", policies, *sorted(policies.glob("*.toml"))]
+
+
 def read_trusted(path: Path, owner: int = 0) -> bytes:
     """Read a file that only ``owner`` can have written. Raises HostNotReady."""
     handle = _open(path, _FLAGS)

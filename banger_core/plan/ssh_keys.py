@@ -1,7 +1,7 @@
 """The settings of an SSH policy: what they are called, which values they take, what they become.
 
-Most become one option of OpenSSH (ssh_config(5)). ``user`` and ``multiplex`` have no option of
-their own: the engine makes the destination and the control socket of them.
+Most become one option of OpenSSH (ssh_config(5)). The others have none of their own: the engine
+makes the destination, the control socket, known hosts or the guest's seed of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from typing import Any
 
 from banger_core.errors import NotFound, UsageProblem
 
+AUTHORITIES_MAX = 16
+"""Most certificate authorities that a policy may name."""
+
+_PATH = re.compile(r"(?:/[^\x00-\x1f\x7f]*)?")
+_PUBLIC_KEY = re.compile(r"([a-z][A-Za-z0-9@.-]*)[ \t]+([A-Za-z0-9+/]+={0,3})(?:[ \t].*)?")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _ALGORITHMS = re.compile(r"[-+^]?[A-Za-z0-9@.*?_/-]+(,[A-Za-z0-9@.*?_/-]+)*")
 
@@ -50,7 +55,9 @@ class SshKey:
             ) from None
 
     def spell(self, value: Any) -> str:
-        """Return the value as OpenSSH spells it; empty when nothing is to be said."""
+        """Return the value as OpenSSH spells it, before any quoting; empty when nothing is to be
+        said.
+        """
         if isinstance(value, bool):
             return "yes" if value else "no"
         return str(value)
@@ -96,6 +103,34 @@ def _is_words(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
 
 
+def _one_of(*names: str) -> Check:
+    def check(value: Any) -> str:
+        if value in names and isinstance(value, str):
+            return value
+        raise ValueError(f"it is {' or '.join(names)}")
+
+    return check
+
+
+def _absolute_path(value: Any) -> str:
+    if not isinstance(value, str) or not _PATH.fullmatch(value):
+        raise ValueError("it is an absolute path of printable characters, or empty")
+    return value
+
+
+def _public_keys(value: Any) -> tuple[str, ...]:
+    lines = [value] if isinstance(value, str) else value
+    if not _is_words(lines) or len(lines) > AUTHORITIES_MAX:
+        raise ValueError(f"it is a list of at most {AUTHORITIES_MAX} public keys")
+    found = []
+    for line in lines:
+        parts = _PUBLIC_KEY.fullmatch(line.strip())
+        if not parts:
+            raise ValueError("a public key is TYPE BASE64, as a .pub file has it")
+        found.append(f"{parts[1]} {parts[2]}")
+    return tuple(dict.fromkeys(found))
+
+
 def _only_off(_old: Any, new: Any) -> bool:
     return new is False
 
@@ -110,6 +145,15 @@ def _fewer(old: str, new: str) -> bool:
         return (not old or old.startswith("-")) and set(before) <= set(new[1:].split(","))
     plain = bool(old) and not old.startswith(("+", "^", "-")) and not new.startswith(("+", "^"))
     return plain and bool(new) and set(new.split(",")) <= set(old.split(","))
+
+
+def _fewer_keys(old: Any, new: Any) -> bool:
+    """To trust fewer authorities is stricter; one that nobody named before is not."""
+    return set(new) <= set(old)
+
+
+def _sooner(old: Any, new: Any) -> bool:
+    return bool(0 < new < (old or new + 1))
 
 
 def _names(name: str, summary: str, option: str) -> SshKey:
@@ -175,6 +219,33 @@ KEYS: Mapping[str, SshKey] = {
             default=True,
             check=_flag,
             stricter=_only_off,
+        ),
+        SshKey(
+            name="server",
+            summary="whose SSH server a login reaches: banger's or the image's (banger, image)",
+            default="banger",
+            check=_one_of("banger", "image"),
+        ),
+        SshKey(
+            name="host_authorities",
+            summary="public keys of the authorities whose host certificates are accepted",
+            default=(),
+            check=_public_keys,
+            stricter=_fewer_keys,
+        ),
+        SshKey(
+            name="certificate",
+            summary="path of your certificate (ssh-keygen(1), CERTIFICATES); empty: none",
+            default="",
+            check=_absolute_path,
+            option="CertificateFile",
+        ),
+        SshKey(
+            name="idle_limit",
+            summary="seconds without traffic after which a guest hangs up; 0: never",
+            default=0,
+            check=_whole(0, 86400),
+            stricter=_sooner,
         ),
     )
 }

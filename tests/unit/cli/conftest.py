@@ -227,6 +227,8 @@ def note() -> dict[str, Any]:
         "port": 1022,
         "user": "root",
         "argv": ["ssh", "-F", "none", "host"],
+        "shell": [],
+        "stamps": {},
         "origins": {},
     }
 

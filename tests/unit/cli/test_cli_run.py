@@ -81,6 +81,7 @@ def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
             "ephemeral": False,
             "lease": None,
             "labels": {"a": "1", "b": "x=y"},
+            "project": None,
         },
         "start": True,
         "dry_run": False,

@@ -49,13 +49,16 @@ def test_no_labels(name):
         "{",
         "[]",
         "{}",
-        '{"argv": []}',
-        '{"argv": "ssh"}',
-        '{"argv": ["ssh", 1]}',
-        '{"argv": null}',
-        json.dumps({"argv": ["x" * NOTE_MAX]}),
+        '{"argv": [], "shell": [], "stamps": {}}',
+        '{"argv": "ssh", "shell": [], "stamps": {}}',
+        '{"argv": ["ssh", 1], "shell": [], "stamps": {}}',
+        '{"argv": null, "shell": [], "stamps": {}}',
+        # Of a banger that did not look at policies again
+        '{"argv": ["ssh"]}',
+        '{"argv": ["ssh"], "shell": [], "stamps": []}',
+        json.dumps({"argv": ["x" * NOTE_MAX], "shell": [], "stamps": {}}),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_a_note_that_makes_no_sense_is_none(tmp_path, monkeypatch, text):
     monkeypatch.setenv("BANGER_STATE_DIR", str(tmp_path))
@@ -71,7 +74,7 @@ def test_links_directories_and_pipes_are_no_notes(tmp_path, monkeypatch):
     path = Path(note_path("web"))
     path.parent.mkdir(parents=True)
     real = tmp_path / "real"
-    real.write_text('{"argv": ["ssh"]}')
+    real.write_text('{"argv": ["ssh"], "shell": [], "stamps": {}}')
     real.chmod(0o600)
     path.symlink_to(real)
     assert read_note("web") is None
@@ -84,3 +87,44 @@ def test_links_directories_and_pipes_are_no_notes(tmp_path, monkeypatch):
     path.unlink()
     real.rename(path)
     assert read_note("web") == ["ssh"]
+
+
+@pytest.fixture
+def noted(tmp_path, monkeypatch):
+    """Write a note that a policy file decided on."""
+    monkeypatch.setenv("BANGER_STATE_DIR", str(tmp_path))
+    path = Path(note_path("web"))
+    path.parent.mkdir(parents=True)
+
+    def write(**stamps):
+        note = {"argv": ["ssh", "runtime"], "shell": ["ssh", "image"], "stamps": stamps}
+        path.write_text(json.dumps(note))
+        path.chmod(0o600)
+
+    return write
+
+
+def test_people_may_be_led_to_the_images_own_server(noted):
+    noted()
+    assert read_note("web") == ["ssh", "runtime"]
+    assert read_note("web", login=True) == ["ssh", "image"]
+
+
+def test_a_note_older_than_a_policy_is_not_trusted(noted, tmp_path):
+    policy = tmp_path / "policy.toml"
+
+    def stamp():
+        facts = policy.stat()
+        return [facts.st_mtime_ns, facts.st_size, facts.st_ino]
+
+    noted(**{str(policy): None})
+    assert read_note("web") == ["ssh", "runtime"]
+    policy.write_text("[ssh]\n")
+    assert read_note("web") is None
+    noted(**{str(policy): stamp()})
+    assert read_note("web") == ["ssh", "runtime"]
+    policy.write_text("[ssh]\nlock = []\n")
+    assert read_note("web") is None
+    noted(**{str(policy): stamp()})
+    policy.unlink()
+    assert read_note("web") is None

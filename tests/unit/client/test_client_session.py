@@ -106,7 +106,7 @@ def web(server, tmp_path, monkeypatch):
     monkeypatch.setenv("BANGER_STATE_DIR", str(tmp_path))
     note = tmp_path / "ssh" / "vms" / "web.json"
     note.parent.mkdir(parents=True)
-    note.write_text(json.dumps({"argv": argv}))
+    note.write_text(json.dumps({"argv": argv, "shell": [], "stamps": {}}))
     note.chmod(0o600)
     return note
 

@@ -195,11 +195,12 @@ def test_a_runtime_path_too_long_for_a_socket_goes_without(paths, settings, make
 def test_a_note_says_it_all_privately_and_goes(paths, settings, make_record):
     target = ssh_target(make_record(), paths, settings)
     write_note(paths, target)
-    note = paths.note("web")
-    assert stat.S_IMODE(note.stat().st_mode) == 0o600
+    note, block = paths.note("web"), paths.ssh_block("web")
+    for path in (note, block):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(note.parent.stat().st_mode) == 0o700
     assert from_json(SshTarget, json.loads(note.read_text())) == target
-    assert list(note.parent.iterdir()) == [note]
+    assert set(note.parent.iterdir()) == {note, block}
     remove_note(paths, "web")
     remove_note(paths, "web")
     assert list(note.parent.iterdir()) == []
