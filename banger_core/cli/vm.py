@@ -30,6 +30,7 @@ vm = Noun(
         "exec": Member(
             "Run a command in a machine", "banger_core.cli.reach:execute", settings=OPTIONS_FIRST
         ),
+        "cp": Member("Copy files into a machine or out of it", "banger_core.cli.copy:copy"),
     },
 )
 
