@@ -14,7 +14,11 @@ _NOTHING_ELSE = (
 
 
 def ssh_config_block(target: SshTarget) -> str:
-    """Return the block for ``NAME.vm``, made of the command line for logins."""
+    """Return the block for ``NAME.vm``, made of the command line for logins.
+
+    Only the shared connection is left out: ports that plain ssh forwards over it would stay open
+    after the command has ended, as long as the machine runs.
+    """
     words = list(target.shell or target.argv)
     user, _, host = words[-1].rpartition("@")
     pairs = [("HostName", host), ("User", user), *_NOTHING_ELSE]
@@ -22,7 +26,7 @@ def ssh_config_block(target: SshTarget) -> str:
     for flag, word in zip(words[1:-1:2], words[2:-1:2], strict=True):
         if flag == "-o":
             name, _, value = word.partition("=")
-            pairs.append((name, value))
+            pairs.append((name, "none" if name == "ControlPath" else value))
         elif flag == "-p":
             pairs.append(("Port", word))
     lines = [f"Host {target.name}.vm", *(f"    {name} {value}" for name, value in pairs)]

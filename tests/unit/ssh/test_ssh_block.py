@@ -10,8 +10,8 @@ import pytest
 from banger_core.engine.ssh import ssh_target, write_note
 from banger_core.engine.ssh_config import ssh_config_block
 
-# What ssh -G does not say of a file and of options alike
-_NOISE = {"host", "proxycommand", "proxyjump"}
+# What ssh -G does not say of a file and of options alike, and the shared connection
+_NOISE = {"host", "proxycommand", "proxyjump", "controlpath"}
 
 
 def meaning(argv):
@@ -39,6 +39,9 @@ def test_plain_ssh_means_what_banger_ssh_means(tmp_path, paths, settings, make_r
         "  ProxyCommand false\n  UserKnownHostsFile /elsewhere\n  KnownHostsCommand /bin/true\n"
     )
     by_name = meaning(["ssh", "-G", "-F", str(file), "web.vm"])
+    assert "controlpath" not in subprocess.check_output(
+        ["ssh", "-G", "-F", str(file), "web.vm"], text=True
+    )
     by_words = meaning([target.argv[0], "-G", *target.argv[1:]])
     assert by_name == by_words
 
