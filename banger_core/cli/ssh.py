@@ -19,6 +19,10 @@ from banger_core.ui.jsonout import show_json
 from banger_core.ui.tables import show_table
 
 
+def _machines(incomplete: str) -> list[str]:
+    return [name for name in known_names("vms") if name.startswith(incomplete)]
+
+
 class SshGroup(Group):
     """The group, which can also be followed by a machine."""
 
@@ -30,8 +34,8 @@ class SshGroup(Group):
         """Complete commands and names of machines."""
         from typer._click.shell_completion import CompletionItem
 
-        names = [CompletionItem(name) for name in known_names("vms") if name.startswith(incomplete)]
-        return [*super().shell_complete(ctx, incomplete), *names]
+        machines = [CompletionItem(name) for name in _machines(incomplete)]
+        return [*super().shell_complete(ctx, incomplete), *machines]
 
 
 class SshNoun(Noun):
@@ -151,6 +155,7 @@ def forget(
             metavar="VM|ADDRESS|HOST",
             help="A machine, an address, or a name as known-hosts lists it.",
             show_default=False,
+            autocompletion=_machines,
         ),
     ],
     as_json: AsJson = False,
