@@ -34,6 +34,7 @@ from banger_core.cli.options import (
 )
 from banger_core.cli.references import image_reference
 from banger_core.client.lease import own_process
+from banger_core.client.project import current_project
 from banger_core.errors import UsageProblem
 from banger_core.jsonable import to_json
 from banger_core.model import Accel, VmRequest
@@ -153,6 +154,7 @@ def _request(
     label: list[str],
 ) -> VmRequest:
     return VmRequest(
+        project=current_project(),
         image=image_reference(image) if image else "",
         name=None if name is None else values.vm_name(name),
         vcpu=None if vcpu is None else values.cpus(vcpu),

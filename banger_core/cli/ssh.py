@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from banger_core.cli.group import Group, Noun, verb
+from banger_core.cli.group import Group, Member, Noun, verb
 from banger_core.cli.link import fetch, known_names, link
 from banger_core.cli.options import AsJson
 from banger_core.errors import UsageProblem
@@ -51,7 +51,16 @@ class SshNoun(Noun):
         )
 
 
-ssh = SshNoun("ssh", "Open a shell in a machine; its keys and policy, and plain ssh")
+ssh = SshNoun(
+    "ssh",
+    "Open a shell in a machine; its keys and policy, and plain ssh",
+    {
+        "explain": Member(
+            "Show who decided what about SSH to a machine, and who lost",
+            "banger_core.cli.ssh_explain:explain",
+        ),
+    },
+)
 
 
 @verb(ssh, "config")

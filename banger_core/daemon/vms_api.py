@@ -63,11 +63,16 @@ def _readers(engine: Engine) -> list[Endpoint]:
         write_note(engine.paths, target)
         return JSONResponse(to_json(target))
 
+    async def explain(request: Request) -> Response:
+        """Who decided what about SSH to a VM, and who lost."""
+        return JSONResponse(engine.ssh.explain(engine.records.vm(request.path_params["ref"])))
+
     return [
         Endpoint("GET", "/v1/vms", list_vms),
         Endpoint("GET", "/v1/vms/{ref}", show_vm),
         Endpoint("GET", "/v1/vms/{ref}/logs", logs),
         Endpoint("GET", "/v1/vms/{ref}/ssh", ssh),
+        Endpoint("GET", "/v1/vms/{ref}/ssh/explain", explain),
     ]
 
 

@@ -24,7 +24,7 @@ from banger_core.engine.ssh_identity import identity_path
 from banger_core.engine.ssh_include import write_include
 from banger_core.engine.ssh_room import SshRoom
 from banger_core.errors import BangerError
-from banger_core.model import SshSetting, SshTarget, VmRecord, VmRequest
+from banger_core.model import SshTarget, VmRecord
 from banger_core.plan.choose import Chooser
 from banger_core.plugins.registry import Registry
 from banger_core.store.content import write_atomic
@@ -89,10 +89,6 @@ class Engine:
         """Return the private key: the configured one, or one made on first use."""
         async with self._identity:
             return await identity(self.paths, self.settings, self.run)
-
-    def ssh_settings(self, request: VmRequest) -> dict[str, SshSetting]:
-        """Fold the SSH policy layers for a VM that is being planned."""
-        return self.ssh.fold(request)
 
     def ssh_target(self, record: VmRecord) -> SshTarget:
         """How to reach ``record`` with OpenSSH."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,10 @@ from banger_core.engine.build import VmBuilder
 from banger_core.engine.effects import RUN_KINDS
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, together
+from banger_core.engine.ssh_policy import overruled
 from banger_core.engine.startup import VmStarter
 from banger_core.errors import BangerError, Conflict
-from banger_core.model import SshTarget, VmPlan, VmRecord, VmRequest, VmState
+from banger_core.model import SshSetting, SshTarget, VmPlan, VmRecord, VmRequest, VmState
 from banger_core.plan.resolve import Pins, check_choices, check_request, make_plan
 
 if TYPE_CHECKING:
@@ -51,9 +52,13 @@ class MachineRoom:
         engine = self._engine
         check_request(request, engine.records.vms())
         check_choices(request, engine.registry, engine.settings)
-        return self._decide(request, await self._pins(request, operation))
+        # Before anything is asked for: what cannot be allowed is refused at once
+        ssh = engine.ssh.fold(request)
+        for line in overruled(ssh):
+            operation.notice(line)
+        return self._decide(request, await self._pins(request, operation), ssh)
 
-    def _decide(self, request: VmRequest, pins: Pins) -> VmPlan:
+    def _decide(self, request: VmRequest, pins: Pins, ssh: Mapping[str, SshSetting]) -> VmPlan:
         engine = self._engine
         return make_plan(
             request,
@@ -61,7 +66,7 @@ class MachineRoom:
             registry=engine.registry,
             settings=engine.settings,
             existing=engine.records.vms(),
-            ssh=engine.ssh_settings(request),
+            ssh=ssh,
         )
 
     async def _pins(self, request: VmRequest, operation: Operation) -> Pins:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from banger_core.config.settings import Settings, load_settings
 from banger_core.engine.ssh import remove_note, ssh_target, write_note
+from banger_core.engine.ssh_explain import explanation
 from banger_core.engine.ssh_policy import Stamp, policy, stamps
 from banger_core.errors import BangerError
 from banger_core.model import SshSetting, SshTarget, VmPlan, VmRecord, VmRequest, VmState
@@ -42,8 +43,16 @@ class SshRoom:
 
     def target(self, record: VmRecord) -> SshTarget:
         """How to reach ``record`` under the policy that is in force now."""
-        plan = replace(record.plan, ssh=self.fold(record.plan))
-        return ssh_target(replace(record, plan=plan), self._engine.paths, self.settings())
+        return ssh_target(self._now(record), self._engine.paths, self.settings())
+
+    def explain(self, record: VmRecord) -> dict[str, Any]:
+        """Who decided what for ``record``; see ``ssh_explain.explanation``."""
+        record = self._now(record)
+        target = ssh_target(record, self._engine.paths, self.settings())
+        return explanation(record.plan, target)
+
+    def _now(self, record: VmRecord) -> VmRecord:
+        return replace(record, plan=replace(record.plan, ssh=self.fold(record.plan)))
 
     def refresh(self) -> None:
         """Write the notes anew when a file that has a say has changed. What cannot be folded is
