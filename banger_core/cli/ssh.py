@@ -109,6 +109,7 @@ def _edit(file: str, *, install: bool, as_json: bool) -> None:
     path = Path(file).expanduser().absolute() if file else sshconfig.user_config()
     if install:
         answer = link().call("POST", url("ssh", "config"), {})
+        sshconfig.check_readable(Path(answer["file"]))
         change = sshconfig.install(path, answer["include"])
     else:
         change = sshconfig.uninstall(path)
