@@ -27,6 +27,7 @@ _MARKED = re.compile(
     rb"(?m)^Include [^\n]*# ((?:file-|directory-)?added-by-banger)[ \t]*\r?(?:\n|\Z)"
 )
 _TRIES = 5
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,31 @@ def user_config() -> Path:
             hints=[f"HOME={home} banger ssh config --install", "or say which file with --file"],
         )
     return Path(home, ".ssh", "config")
+
+
+def check_readable(included: Path) -> None:
+    """Raise HostNotReady unless this host's ssh understands ``included``: with one line that it
+    does not know it would reach no host at all.
+    """
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            ["ssh", "-G", "-F", str(included), "name.vm"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE,
+            check=False,
+        )
+        said = done.stderr.decode(errors="replace").strip().splitlines() if done.returncode else []
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        done, said = None, [str(problem)]
+    if done is None or done.returncode:
+        raise HostNotReady(
+            "this host's ssh cannot read banger's configuration",
+            cause=said[0][:200] if said else "it does not say why",
+            hints=["sudo apt-get install openssh-client   (8.7 or newer)", "banger doctor"],
+        )
 
 
 def install(path: Path, line: str) -> Change:
@@ -253,7 +279,10 @@ def _refuse(path: Path, cause: str | None, hint: str = "") -> NoReturn:
     raise HostNotReady(
         f"{path} cannot be edited",
         cause=cause or "it cannot be opened",
-        hints=[hint or f"ls -ld {path}", "or write the line yourself: banger ssh config --help"],
+        hints=[
+            hint or f"ls -ld {path}",
+            "or put the line there yourself: banger ssh config --json shows it",
+        ],
     )
 
 

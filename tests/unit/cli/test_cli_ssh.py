@@ -28,8 +28,11 @@ PIN = {
 
 
 @pytest.fixture
-def configured(daemon):
-    answer = {"file": "/state/ssh/config", "include": LINE, "text": "Host *.vm\n    Port 1\n"}
+def configured(home, daemon):
+    included = home / "included"
+    included.write_text("Host *.vm\n    Port 1\n")
+    included.chmod(0o600)
+    answer = {"file": str(included), "include": LINE, "text": "Host *.vm\n    Port 1\n"}
     daemon.answers["GET /v1/ssh/config"] = lambda _: answer
     daemon.answers["POST /v1/ssh/config"] = lambda _: answer
     return answer

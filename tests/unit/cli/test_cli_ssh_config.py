@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from banger_core.client import sshconfig
-from banger_core.client.sshconfig import install, uninstall, user_config
+from banger_core.client.sshconfig import check_readable, install, uninstall, user_config
 from banger_core.errors import HostNotReady, UsageProblem
 
 LINE = 'Include "/state/ssh/config"'
@@ -301,3 +301,18 @@ def test_another_home_than_that_of_ssh_is_refused(monkeypatch, tmp_path):
         user_config()
     assert "ignores HOME" in caught.value.cause
     assert any("--file" in hint for hint in caught.value.hints)
+
+
+def test_an_ssh_that_does_not_know_an_option_is_found_before_anything_is_changed(tmp_path):
+    included = write(tmp_path / "config", b"Host *.vm\n    OptionOfTomorrow yes\n")
+    with pytest.raises(HostNotReady) as caught:
+        check_readable(included)
+    assert "optionoftomorrow" in caught.value.cause.lower()
+    check_readable(write(included, b"Host *.vm\n    Port 1022\n"))
+
+
+def test_a_missing_ssh_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HostNotReady) as caught:
+        check_readable(tmp_path / "config")
+    assert "'ssh'" in caught.value.cause
