@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from pathlib import Path
 
 from banger_core import __version__
 from banger_core.client.client import Client, url
-from banger_core.config.paths import Paths, secure_dir
-from banger_core.errors import BangerError, DaemonUnavailable
+from banger_core.config.paths import SOCKET_PATH_MAX, Paths, secure_dir
+from banger_core.errors import BangerError, DaemonUnavailable, HostNotReady
 
 PATIENCE = 30.0
 """How long a daemon may take to answer after its start, or to leave when asked (seconds)."""
@@ -25,7 +26,9 @@ DAEMON = (sys.executable, "-m", "banger_core.daemon")
 """The daemon's command line: the same Python and the same installation as this one."""
 
 _PAUSE = 0.02
-_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+# Never waiting for the other end of a FIFO, nor going where a link points
+_ADDRESS_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def connect(paths: Paths, tell: Callable[[str], None]) -> Client:
@@ -41,8 +44,10 @@ def connect(paths: Paths, tell: Callable[[str], None]) -> Client:
     except DaemonUnavailable:
         if paths.socket.exists() and not _is_stale(paths.socket):
             raise
-        start(paths)
-        status = client.status()
+        if (found := _elsewhere(paths)) is None:
+            start(paths)
+            found = client, client.status()
+        client, status = found
     theirs = str(status.get("version", ""))
     if theirs == __version__:
         return client
@@ -68,7 +73,7 @@ def running(paths: Paths) -> tuple[Client, dict[str, object]] | None:
     except DaemonUnavailable:
         if paths.socket.exists() and not _is_stale(paths.socket):
             raise
-        return None
+        return _elsewhere(paths)
 
 
 def stop(client: Client, paths: Paths) -> None:
@@ -130,7 +135,7 @@ def _launch(log: Path) -> int:
     from banger_core.client.process import spawn
 
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    written = os.open(log, _LOG_FLAGS, 0o600)
+    written = _open_log(log)
     before = os.umask(0o077)
     try:
         return spawn(DAEMON, files=(nothing, written, written), session=True)
@@ -140,9 +145,51 @@ def _launch(log: Path) -> int:
         os.close(written)
 
 
+def _open_log(log: Path) -> int:
+    try:
+        handle = os.open(log, _LOG_FLAGS, 0o600)
+    except OSError as problem:
+        cause = "it is a symbolic link" if log.is_symlink() else problem.strerror or str(problem)
+        raise _unusable_log(log, cause) from problem
+    facts = os.fstat(handle)
+    if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
+        return handle
+    os.close(handle)
+    raise _unusable_log(log, "it is no regular file of this user")
+
+
+def _unusable_log(log: Path, cause: str) -> HostNotReady:
+    return HostNotReady(
+        f"the daemon's log {log} cannot be written",
+        cause=cause,
+        hints=[f"ls -l {log}", f"mv {log} {log}.old"],
+    )
+
+
 def _ended(child: int) -> int | None:
     pid, status = os.waitpid(child, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if pid else None
+
+
+def _elsewhere(paths: Paths) -> tuple[Client, dict[str, object]] | None:
+    """Return the daemon of this state that has its socket elsewhere: the one who started it had
+    another runtime directory.
+    """
+    try:
+        handle = os.open(paths.daemon_address, _ADDRESS_FLAGS)
+    except OSError:
+        return None
+    try:
+        place = os.read(handle, SOCKET_PATH_MAX + 1)
+    finally:
+        os.close(handle)
+    client = Client(Path(os.fsdecode(place)))
+    try:
+        status = client.status()
+    except (DaemonUnavailable, ValueError):
+        return None
+    # The runtime directory may serve another state by now
+    return (client, status) if status.get("state_dir") == str(paths.state) else None
 
 
 def _is_stale(path: Path) -> bool:

@@ -11,7 +11,8 @@ import sys
 from banger_core import __version__
 from banger_core.config.paths import Paths
 from banger_core.daemon.listen import bind, unbind
-from banger_core.errors import BangerError, Conflict, ExitCode
+from banger_core.errors import BangerError, Conflict, ExitCode, HostNotReady
+from banger_core.store.content import write_atomic
 from banger_core.store.locks import FileLock
 
 log = logging.getLogger("banger.daemon")
@@ -44,9 +45,17 @@ def _serve_alone(paths: Paths) -> None:
     except Conflict:
         log.info("another daemon serves %s", paths.state)
         return
+    except OSError as problem:
+        raise HostNotReady(
+            f"{paths.daemon_lock} cannot be locked",
+            cause=problem.strerror or str(problem),
+            hints=[f"ls -l {paths.daemon_lock}", f"mv {paths.daemon_lock} {paths.daemon_lock}.old"],
+        ) from problem
     with lock:
         listener = bind(paths.socket)
         try:
+            # For those who come with another XDG_RUNTIME_DIR or none, as cron and sudo do
+            write_atomic(paths.daemon_address, os.fsencode(paths.socket))
             asyncio.run(_serve(paths, listener))
         finally:
             unbind(paths.socket, listener)

@@ -47,10 +47,10 @@ def bind(path: Path) -> socket.socket:
 
 
 def unbind(path: Path, listener: socket.socket) -> None:
-    """Close the listener and remove its file."""
+    """Close the listener and remove its file, unless somebody else listens there by now."""
     listener.close()
-    with suppress(FileNotFoundError):
-        path.unlink()
+    with suppress(HostNotReady, DaemonUnavailable):
+        _remove_stale(path)
 
 
 def _remove_stale(path: Path) -> None:

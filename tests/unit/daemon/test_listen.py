@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -10,6 +11,7 @@ import pytest
 
 from banger_core.daemon.listen import bind, unbind
 from banger_core.daemon.peer import allowed
+from banger_core.daemon.watch import Watch
 from banger_core.errors import DaemonUnavailable, HostNotReady
 
 
@@ -68,3 +70,29 @@ def test_peers_are_this_user_or_root(monkeypatch):
         assert allowed(one)
         monkeypatch.setattr(os, "geteuid", lambda: 54321)
         assert allowed(one) == (os.getuid() == 0)
+
+
+def test_the_socket_of_another_is_not_removed(path):
+    listener = bind(path)
+    path.unlink()
+    other = bind(path)
+    unbind(path, listener)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(path))
+    unbind(path, other)
+    assert not path.exists()
+
+
+def test_removed_and_replaced_files_are_noticed(path):
+    path.parent.mkdir(mode=0o700)
+    other = path.with_name("other")
+    path.write_text("")
+    watch = Watch((path, other))
+    assert watch.lost() is None
+    other.write_text("")
+    assert watch.lost() == other
+    other.rename(path)
+    assert watch.lost() == path
+    path.unlink()
+    path.parent.rmdir()
+    assert asyncio.run(asyncio.wait_for(watch.wait(), 30)) == path
