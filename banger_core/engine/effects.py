@@ -112,9 +112,12 @@ class Effects:
 
     async def _end_process(self, intent: Intent, _: Operation | None) -> None:
         """The launcher leaves its identity in the directory before it becomes the VMM, so the
-        process is found even when the daemon died before it learned the pid.
+        process is found even when the daemon died before it learned the pid. The VM's record
+        knows it when the directory has vanished.
         """
-        found = process.recorded(Path(intent.subject))
+        records = self._engine.records.vms()
+        known = next((vm.process for vm in records if vm.id == intent.vm_id), None)
+        found = process.recorded(Path(intent.subject)) or known
         if found is None:
             return
         process.signal(found, signal.SIGKILL)
