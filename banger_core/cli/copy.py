@@ -95,8 +95,9 @@ def copy(
     if "-" in sources and len(sources) > 1:
         raise UsageProblem("- cannot be copied together with other files")
     began = time.monotonic()
+    lasting = resume and "-" not in (*sources, target)
     show = _reporting(quiet=quiet or as_json or target == "-")
-    with show as report, _session(vm, resume=resume) as session:
+    with show as report, _session(vm, resume=lasting) as session:
         work: Copy
         if isinstance(to, _Remote):
             work = _send(session, vm, sources, to.path, options, report)
@@ -151,15 +152,15 @@ def _session(vm: str, *, resume: bool) -> Iterator[Sftp]:
     stop = _Stop()
     with Interrupts() as interrupts:
         interrupts.react = stop
-        with Sftp(subsystem(argv), vm, stopped=lambda: stop.number) as session:
-            try:
+        try:
+            with Sftp(subsystem(argv), vm, stopped=lambda: stop.number) as session:
                 yield session
-            except Interrupted as problem:
-                raise Interrupted(
-                    "the copy was interrupted",
-                    cause=problem.cause,
-                    hints=["the same command goes on where it stopped"] if resume else [],
-                ) from None
+        except Interrupted as problem:
+            raise Interrupted(
+                "the copy was interrupted",
+                cause=problem.cause,
+                hints=["the same command goes on where it stopped"] if resume else [],
+            ) from None
 
 
 def _send(
@@ -186,7 +187,7 @@ def _fetch(
         return work
     if len(sources) > 1:
         raise UsageProblem("only one file can be copied to -")
-    work.stream(sources[0], _write_output)
+    work.stream(sources[0], lambda data: _write_output(session, data))
     return work
 
 
@@ -196,10 +197,13 @@ def _read_input(session: Sftp, count: int) -> bytes:
     return os.read(0, count)
 
 
-def _write_output(data: bytes) -> None:
+def _write_output(session: Sftp, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(1, view) :]
+        while not select.select([], [1], [], _SLICE)[1]:
+            session.check_stop()
+        # No more than a pipe takes without waiting
+        view = view[os.write(1, view[: select.PIPE_BUF]) :]
 
 
 @contextmanager
