@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from banger_core.api import Context, HostileInput, VmRecord, in_thread
+from banger_core.api import Context, HostileInput, HostPin, VmRecord, in_thread
 from banger_ssh.known_hosts import forget, host_name, pin
 from banger_ssh.pinfile import PinFile
-
-COMMENT = b"banger:"
-"""Begins the comment of every pin; the VM's id follows."""
+from banger_ssh.pins import COMMENT, forget_host, pins_in
 
 
 class KnownHosts:
@@ -30,6 +28,22 @@ class KnownHosts:
         """Forget the VM's name and address."""
         names = names_of(vm)
         await in_thread(PinFile(cx.ssh_dir).update, lambda data: forget(data, names))
+
+    async def list_pins(self, cx: Context) -> list[HostPin]:
+        """List what is pinned."""
+        return pins_in(await in_thread(PinFile(cx.ssh_dir).read))
+
+    async def forget(self, name: str, cx: Context) -> list[HostPin]:
+        """Remove the pins of ``name``, and return them."""
+        gone: list[HostPin] = []
+
+        def change(data: bytes) -> bytes:
+            kept, found = forget_host(data, name.encode(errors="backslashreplace"))
+            gone.extend(found)
+            return kept
+
+        await in_thread(PinFile(cx.ssh_dir).update, change)
+        return gone
 
 
 def names_of(vm: VmRecord) -> list[bytes]:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from banger_core.api import Context, Finding, HostNotReady
-from banger_ssh.attachment import COMMENT
 from banger_ssh.known_hosts import HostLine, read_lines
 from banger_ssh.pinfile import PINS, PinFile
+from banger_ssh.pins import COMMENT
 
 OLDEST = (8, 7)
 """Before this OpenSSH quoted paths in options by other rules."""
