@@ -88,6 +88,8 @@ class Effects:
     async def _undo_all(
         self, vm_id: str, kinds: frozenset[str] | None, operation: Operation | None
     ) -> None:
+        # Or it would put back what is taken away here
+        await self._engine.masters.end(vm_id)
         failures: list[BangerError] = []
         for intent in self._engine.intents.of(vm_id):
             if kinds is not None and intent.kind not in kinds:

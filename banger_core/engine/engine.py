@@ -22,6 +22,7 @@ from banger_core.engine.run import run
 from banger_core.engine.ssh import identity, run_in_guest
 from banger_core.engine.ssh_identity import identity_path
 from banger_core.engine.ssh_include import write_include
+from banger_core.engine.ssh_masters import Masters
 from banger_core.engine.ssh_room import SshRoom
 from banger_core.errors import BangerError
 from banger_core.model import SshTarget, VmRecord
@@ -50,6 +51,7 @@ class Engine:
         self.images = ImageStore(self)
         self.machines = MachineRoom(self)
         self.ssh = SshRoom(self)
+        self.masters = Masters(self)
         self._reconciler = Reconciler(self)
         self._consoles: dict[str, ConsoleRing] = {}
         self._identity = asyncio.Lock()
@@ -68,6 +70,7 @@ class Engine:
             self._timer.cancel()
         await self.operations.close()
         await self.machines.close()
+        await self.masters.close()
         self._database.close()
 
     def context(self, plugin: str, operation: Operation | None = None) -> PluginContext:

@@ -134,6 +134,7 @@ class MachineRoom:
         except BaseException:
             self._unwatch(record.id)
             raise
+        await self._engine.masters.begin(record)
         operation.mark("ready")
         self._engine.events.publish("vm.ready", vm=record.id, operation=operation.id)
         return record, target
@@ -243,6 +244,7 @@ class MachineRoom:
         context = self._engine.context(record.plan.driver)
         machine = await driver.adopt(record.launch, record.process, context)
         self.watch(record, machine)
+        await self._engine.masters.begin(record, settle=0)
 
     async def end(self, record: VmRecord, problem: str) -> None:
         """A VM is found to have ended: take down what it leaves on the host."""

@@ -82,9 +82,10 @@ class Reconciler:
         """A directory named by a VM's id, without a record: the database was lost or restored."""
         import signal
 
-        if found := process.recorded(runtime):
-            process.signal(found, signal.SIGKILL)
-            await process.wait_gone(found)
+        for directory in (runtime, *_children(runtime)):
+            if directory.is_dir() and (found := process.recorded(directory)):
+                process.signal(found, signal.SIGKILL)
+                await process.wait_gone(found)
         remove_tree(runtime)
 
     async def on_timer(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from banger_core.engine.ssh_identity import (
 )
 from banger_core.engine.ssh_policy import policy, stamps
 from banger_core.engine.ssh_ready import wait_for_ssh
-from banger_core.errors import BangerError, UsageProblem
+from banger_core.errors import UsageProblem
 from banger_core.jsonable import to_json
 from banger_core.model import SshSetting, SshTarget, VmRecord
 from banger_core.plan.ssh_keys import KEYS
@@ -116,45 +115,8 @@ async def run_in_guest(target: SshTarget, command: str, run: Runner, timeout: fl
     return await run(["ssh", "-T", *options, *target.argv[1:], command], timeout=timeout)
 
 
-async def open_master(target: SshTarget, run: Runner, timeout: float = 30.0) -> bool:
-    """Open the connection that later commands share; say whether there is one now.
-
-    It lives in the background until the guest hangs up or ``close_master``. Commands that find
-    none connect by themselves, so this never raises for a guest that does not answer.
-    """
-    if not _control_path(target) or await _control(target, "check", run):
-        return bool(_control_path(target))
-    _clear_stale(target)
-    # ControlMaster=auto in the commands themselves would do without this, but those that start
-    # at the same time complain of each other on stderr, which belongs to the guest's program
-    options = ("-o", "BatchMode=yes", "-o", "ControlMaster=yes")
-    with suppress(BangerError):
-        await run(["ssh", "-f", "-N", *options, *target.argv[1:]], timeout=timeout)
-    return await _control(target, "check", run)
-
-
-async def close_master(target: SshTarget, run: Runner) -> None:
-    """End the shared connection, if there is one, and everything that runs over it. Idempotent."""
-    if _control_path(target):
-        await _control(target, "exit", run)
-        _clear_stale(target)
-
-
-async def _control(target: SshTarget, command: str, run: Runner) -> bool:
-    try:
-        await run(["ssh", "-O", command, *target.argv[1:]], timeout=5.0)
-    except BangerError:
-        return False
-    return True
-
-
-def _clear_stale(target: SshTarget) -> None:
-    """Remove the socket of a master that was killed: ssh would complain of it every time."""
-    Path(_control_path(target)).unlink(missing_ok=True)
-
-
-def _control_path(target: SshTarget) -> str:
-    """The control socket that the target names, or nothing."""
+def control_path(target: SshTarget) -> str:
+    """Return the socket of the shared connection that ``target`` names; "" when it has none."""
     found = [word for word in target.argv if word.startswith("ControlPath=")]
     if not found or found[0] == "ControlPath=none":
         return ""
@@ -214,11 +176,10 @@ def _multiplexing(record: VmRecord, paths: Paths) -> Iterator[tuple[str, tuple[s
 
 __all__ = [
     "check_key",
-    "close_master",
+    "control_path",
     "host_alias",
     "identity",
     "identity_path",
-    "open_master",
     "policy",
     "public_key",
     "remove_note",
