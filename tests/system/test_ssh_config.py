@@ -218,6 +218,26 @@ def test_an_editor_that_brings_its_own_master_and_proxy(desk, greeter, free_port
         desk.run("ssh", "-O", "exit", *master, "web.vm")
 
 
+def test_known_hosts_shows_the_machine_and_forgetting_pins_it_again(desk):
+    banger = desk.banger
+    (pin,) = banger.json("ssh", "known-hosts")
+    printed = subprocess.run(
+        ["ssh-keygen", "-l", "-f", str(banger.state / "ssh" / "known_hosts")],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert pin["name"] == "web.vm"
+    assert pin["vm"] == "web"
+    assert not pin["stale"]
+    assert pin["fingerprint"] in printed
+    answer = banger.json("ssh", "forget", "web.vm")
+    assert [each["fingerprint"] for each in answer["removed"]] == [pin["fingerprint"]]
+    assert [each["fingerprint"] for each in answer["pinned"]] == [pin["fingerprint"]]
+    assert desk.run("ssh", "-S", "none", "web.vm", "echo still").stdout == b"still\n"
+    nothing = banger.run("ssh", "forget", "nobody.vm")
+    assert nothing.returncode == 2
+    assert b"banger ssh known-hosts" in nothing.stderr
+
+
 def test_a_stopped_machine_is_said_to_be_so(desk):
     desk.banger.ok("vm", "stop", "web")
     done = desk.run("ssh", "web.vm", "true", check=False)
