@@ -296,14 +296,14 @@ def _open_part(place: Place, part: bytes) -> int:
     """Open an unfinished file of ours for this process alone. Raises NotCopied, OSError."""
     fd = os.open(part, _PART, 0o600, dir_fd=place.fd)
     try:
-        _claim(fd, part)
+        _claim(fd, place, part)
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def _claim(fd: int, part: bytes) -> None:
+def _claim(fd: int, place: Place, part: bytes) -> None:
     facts = os.fstat(fd)
     ours = facts.st_uid == os.geteuid() and facts.st_nlink == 1
     if not stat.S_ISREG(facts.st_mode) or not ours:
@@ -312,6 +312,10 @@ def _claim(fd: int, part: bytes) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise NotCopied("it is being copied by another command") from None
+    # Whoever had it before may have given it its name, and then it is a part no more
+    named = os.stat(part, dir_fd=place.fd, follow_symlinks=False)
+    if (named.st_dev, named.st_ino) != (facts.st_dev, facts.st_ino):
+        raise NotCopied("it was copied by another command just now")
 
 
 def _store(fd: int, offset: int, data: bytes) -> None:

@@ -36,6 +36,7 @@ CHUNK = 128 * 1024
 _OLD_CHUNK = 32 * 1024
 _EXTENSIONS_MAX = 64
 _PIPE = 1 << 20
+_SAID_MAX = 4096
 _SLICE = 0.2
 _GRACE = 1.0
 
@@ -98,7 +99,8 @@ class Sftp:
     ) -> None:
         self._name, self._stall, self._stopped = name, stall, stopped
         self._argv = list(argv)
-        self._pid = self._to = self._from = self._log = -1
+        self._pid = self._to = self._from = self._errors = -1
+        self._said, self._talks = b"", True
         self._out: deque[memoryview] = deque()
         self._in = bytearray()
         self._pending: dict[int, Promise] = {}
@@ -124,15 +126,16 @@ class Sftp:
     def _start(self) -> None:
         theirs_in, self._to = os.pipe2(os.O_CLOEXEC)
         self._from, theirs_out = os.pipe2(os.O_CLOEXEC)
-        self._log = os.memfd_create("ssh-log", os.MFD_CLOEXEC)
+        self._errors, theirs_errors = os.pipe2(os.O_CLOEXEC)
         try:
-            files = (theirs_in, theirs_out, self._log)
+            files = (theirs_in, theirs_out, theirs_errors)
             # What asks us to stop must not stop ssh before we have said the last word
             self._pid = spawn(self._argv, files=files, ignored=ASKING)
         finally:
             os.close(theirs_in)
             os.close(theirs_out)
-        for file in (self._to, self._from):
+            os.close(theirs_errors)
+        for file in (self._to, self._from, self._errors):
             os.set_blocking(file, False)
             with suppress(OSError):
                 fcntl.fcntl(file, fcntl.F_SETPIPE_SZ, _PIPE)
@@ -168,7 +171,7 @@ class Sftp:
 
     def _end(self) -> None:
         self.cancel()
-        for file in (self._to, self._from):
+        for file in (self._to, self._from, self._errors):
             if file >= 0:
                 os.close(file)
         if self._pid > 0:
@@ -178,9 +181,7 @@ class Sftp:
                 os.close(watch)
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
-        if self._log >= 0:
-            os.close(self._log)
-        self._to = self._from = self._log = self._pid = -1
+        self._to = self._from = self._errors = self._pid = -1
 
     # --- the loop -------------------------------------------------------------------------------
     def spawn(self, job: Job) -> None:
@@ -235,13 +236,15 @@ class Sftp:
         self._out.extend(memoryview(part) for part in parts[1:])
 
     def _move(self) -> None:
-        """Move what can be moved; wait for the first byte."""
+        """Move what can be moved; wait for the first byte. What ssh has to say is no answer."""
         watch = select.poll()
         watch.register(self._from, select.POLLIN)
         if self._out:
             watch.register(self._to, select.POLLOUT)
+        if self._talks:
+            watch.register(self._errors, select.POLLIN)
         deadline = time.monotonic() + self._stall
-        while not (events := watch.poll(_SLICE * 1000)):
+        while not (events := [file for file, _ in watch.poll(_SLICE * 1000) if self._speaks(file)]):
             self.check_stop()
             if time.monotonic() > deadline:
                 raise GuestFailed(
@@ -250,7 +253,7 @@ class Sftp:
                     hints=[f"banger vm show {self._name}", f"banger vm logs {self._name}"],
                 )
         self.check_stop()
-        for file, _ in events:
+        for file in events:
             if file == self._to:
                 self._write()
             else:
@@ -260,6 +263,16 @@ class Sftp:
         """Raise Interrupted when a signal has asked to stop."""
         if number := self._stopped():
             raise Interrupted("interrupted", cause=f"received {signal.Signals(number).name}")
+
+    def _speaks(self, file: int) -> bool:
+        """Take what ssh has to say, of which the end is kept; say whether it is SFTP's turn."""
+        if file != self._errors:
+            return True
+        with suppress(BlockingIOError):
+            said = os.read(self._errors, _SAID_MAX)
+            self._said = (self._said + said)[-_SAID_MAX:]
+            self._talks = bool(said)
+        return False
 
     def _write(self) -> None:
         try:
@@ -317,7 +330,8 @@ class Sftp:
             self.keep(promise, promise.decode(fields) if promise.decode else None)
 
     def _lost(self) -> GuestFailed:
-        said = os.pread(self._log, 4096, 0).decode("utf-8", "replace").strip().splitlines()
+        self._speaks(self._errors)
+        said = self._said.decode("utf-8", "replace").strip().splitlines()
         return GuestFailed(
             f"the connection to {self._name} was lost",
             cause=said[-1][:200] if said else "ssh ended without a word",
