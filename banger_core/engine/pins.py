@@ -45,9 +45,9 @@ def is_stale(engine: Engine, pin: HostPin) -> bool:
 
 
 async def forget(engine: Engine, name: str) -> Forgotten:
-    """Forget what is pinned for ``name``: a VM (name, id, with or without ``.vm``), an address, or
-    any name in the file. The keys of a VM that runs are pinned again: they were made before it
-    booted, and so are known without asking anybody.
+    """Forget what is pinned for ``name``: a VM (name, id, start of an id, ``NAME.vm``), an
+    address, or any name in the file. The keys of a VM that runs are pinned again: they were made
+    before it booted, and so are known without asking anybody.
 
     Raises NotFound when nothing is pinned for it and no VM that runs is meant.
     """
@@ -87,13 +87,18 @@ def _stores(engine: Engine) -> Iterator[tuple[PinStore, Context]]:
 
 
 def _meant(engine: Engine, name: str) -> VmRecord | None:
-    """The VM that goes by ``name``, by its id, or at the address ``name``."""
-    label = name.removesuffix(".vm").removesuffix(".image")
+    """The VM that goes by ``name``, by its id, or at the address ``name``.
+
+    Raises UsageProblem for the start of several ids.
+    """
     for vm in engine.records.vms():
         host, port = vm.plan.net.ssh
-        if name in (vm.id, host, f"[{host}]:{port}", f"{host}:{port}") or label == vm.name:
+        if name in (host, f"[{host}]:{port}", f"{host}:{port}"):
             return vm
-    return None
+    try:
+        return engine.records.vm(name.removesuffix(".vm").removesuffix(".image"))
+    except NotFound:
+        return None
 
 
 def _names(name: str, found: VmRecord | None) -> list[str]:

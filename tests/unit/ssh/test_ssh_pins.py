@@ -62,13 +62,20 @@ class Engine:
     def __init__(self, store, *vms):
         attachments = {"names": NoStore(), "pins": store, "broken": None}
         self.locked = []
-        self.records = SimpleNamespace(vms=lambda: list(vms))
+        self.records = SimpleNamespace(vms=lambda: list(vms), vm=self._vm)
+        self._vms = vms
         self.machines = SimpleNamespace(locked=self._locked)
         self.registry = SimpleNamespace(
             network_attachments=SimpleNamespace(
                 names=lambda: list(attachments), load=lambda name: self._load(attachments[name])
             )
         )
+
+    def _vm(self, ref):
+        for vm in self._vms:
+            if ref == vm.name or (ref and vm.id.startswith(ref)):
+                return vm
+        raise NotFound("VM", ref)
 
     def context(self, name):
         return SimpleNamespace(name=name)
@@ -102,14 +109,24 @@ def test_pins_of_all_who_pin_are_listed(running):
 
 @pytest.mark.parametrize(
     "name",
-    ["web", "web.vm", "web.image.vm", "127.0.0.1", "127.0.0.1:1022", "[127.0.0.1]:1022", "ID"],
+    [
+        "web",
+        "web.vm",
+        "web.image.vm",
+        "127.0.0.1",
+        "127.0.0.1:1022",
+        "[127.0.0.1]:1022",
+        "ID",
+        "start of ID",
+    ],
 )
 def test_a_running_vm_is_pinned_again_whatever_it_is_called(running, name):
     old = pin("web.vm", "[127.0.0.1]:1022", key="old", vm_id=running.id)
     other = pin("other.vm", "[127.0.0.9]:1022")
     store = Store(other, old)
     engine = Engine(store, running)
-    done = asyncio.run(forget(engine, running.id if name == "ID" else name))
+    ids = {"ID": running.id, "start of ID": running.id[:4]}
+    done = asyncio.run(forget(engine, ids.get(name, name)))
     assert done.vm == running
     assert done.removed == [old]
     assert [each.fingerprint for each in done.pinned] == ["SHA256:new"]
