@@ -82,20 +82,56 @@ def find(data: bytes, name: bytes) -> list[HostLine]:
     return [line for line in read_lines(data) if isinstance(line, HostLine) and line.matches(name)]
 
 
-def pin(data: bytes, names: Iterable[bytes], key: bytes, comment: bytes) -> bytes:
-    """Return the file with ``key`` as the only one that stands for each of ``names``.
+def pin(data: bytes, names: Iterable[bytes], key: bytes, comment: bytes, *more: bytes) -> bytes:
+    """Return the file with ``key`` (and the keys ``more``) as the only ones that stand for each of
+    ``names``.
 
-    Raises ValueError when a name or the key is not of the form that belongs there.
+    Raises ValueError when a name or a key is not of the form that belongs there.
     """
     names = list(names)
+    kept = ended(forget(data, names))
+    return kept + b"".join(host_line(b"", names, each, comment) for each in (key, *more))
+
+
+def certify(data: bytes, names: Iterable[bytes], keys: Iterable[bytes], comment: bytes) -> bytes:
+    """Return the file with ``keys`` as authorities whose host certificates stand for ``names``.
+
+    Raises ValueError when a name or a key is not of the form that belongs there.
+    """
+    names = list(names)
+    lines = [host_line(b"@cert-authority", names, key, comment) for key in keys]
+    return ended(data) + b"".join(lines) if lines else data
+
+
+def uncertify(data: bytes, names: Iterable[bytes], comment: bytes) -> bytes:
+    """Return the file without what ``certify`` wrote for any of ``names`` under a comment that
+    begins with ``comment``. Authorities that others put there stay.
+    """
+    gone = {name.lower() for name in names}
+
+    def stays(line: bytes | HostLine) -> bool:
+        if not isinstance(line, HostLine) or line.marker != b"@cert-authority":
+            return True
+        ours = line.comment.startswith(comment)
+        return not ours or gone.isdisjoint(line.hosts.lower().split(b","))
+
+    lines = (line for line in read_lines(data) if stays(line))
+    return b"".join(line.raw if isinstance(line, HostLine) else line for line in lines)
+
+
+def host_line(marker: bytes, names: list[bytes], key: bytes, comment: bytes) -> bytes:
+    """Return one line. Raises ValueError when a name or the key is not of the right form."""
     if not names or not all(map(_NAME.fullmatch, names)):
         raise ValueError(f"not all of {names} are names of hosts")
     if not _KEY.fullmatch(key):
         raise ValueError(f"{key[:80]!r} is not a public key")
-    kept = forget(data, names)
-    if kept and not kept.endswith(b"\n"):
-        kept += b"\n"
-    return kept + b" ".join((b",".join(names), key, comment)) + b"\n"
+    words = (marker, b",".join(names), key, comment)
+    return b" ".join(word for word in words if word) + b"\n"
+
+
+def ended(data: bytes) -> bytes:
+    """Return ``data`` with an end to its last line."""
+    return data + b"\n" if data and not data.endswith(b"\n") else data
 
 
 def forget(data: bytes, names: Iterable[bytes]) -> bytes:
