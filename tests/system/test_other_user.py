@@ -223,6 +223,22 @@ def test_nobody_else_reaches_anything_at_any_moment(house):
     assert seen["reached"] == []
 
 
+@pytest.mark.system
+@pytest.mark.timeout(600)
+def test_nobody_else_reaches_a_real_machine(banger):
+    """QEMU's sockets and those of shared SSH connections as well."""
+    banger.ok("daemon", "stop")
+    banger.home.chmod(0o755)
+    with beside(SAMPLER, THEM, banger.state, banger.runtime) as seen:
+        banger.ok("vm", "run", "--detach", "--name", "web", "--memory", "192M")
+        for _ in range(2):
+            banger.ok("vm", "exec", "web", "--", "true")
+        banger.ok("vm", "delete", "--force", "web")
+    assert {"bangerd.sock", "console.sock", "qmp.sock", "mux"} <= set(seen["sockets"])
+    assert seen["loose"] == []
+    assert seen["reached"] == []
+
+
 def test_what_is_looser_is_found(house):
     """The test above would notice."""
     open_place = house.place / "open"
