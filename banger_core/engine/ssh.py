@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from banger_core.engine.ssh_identity import (
     identity_path,
     public_key,
 )
+from banger_core.engine.ssh_image import image_shell, wants_image
 from banger_core.engine.ssh_policy import policy, stamps
 from banger_core.engine.ssh_ready import wait_for_ssh
 from banger_core.errors import UsageProblem
@@ -53,7 +55,7 @@ def ssh_target(record: VmRecord, paths: Paths, settings: Settings) -> SshTarget:
     options = dict(_options(record, paths, identity_path(paths, settings)))
     words = [word for name, (value, _) in options.items() for word in ("-o", f"{name}={value}")]
     origins = {name: origin for name, (_, origin) in options.items()}
-    return SshTarget(
+    target = SshTarget(
         name=record.name,
         vm_id=record.id,
         host=host,
@@ -62,6 +64,11 @@ def ssh_target(record: VmRecord, paths: Paths, settings: Settings) -> SshTarget:
         argv=("ssh", "-F", "none", *words, "-p", str(port), f"{user.value}@{host}"),
         origins={"User": user.origin, **origins},
         stamps=stamps(paths),
+    )
+    return (
+        replace(target, shell=image_shell(target, record))
+        if wants_image(record.plan.ssh)
+        else target
     )
 
 
@@ -163,7 +170,10 @@ def _multiplexing(record: VmRecord, paths: Paths) -> Iterator[tuple[str, tuple[s
     setting = _setting(record, "multiplex")
     socket = paths.vm_runtime(record.id) / "mux"
     yield "ControlMaster", ("no", FIXED)
-    if setting.value and _setting(record, "agent_forwarding").value:
+    if setting.value and _setting(record, "idle_limit").value:
+        # The guest counts by connection: one that is shared is idle only when all are
+        yield "ControlPath", ("none", "an idle limit holds for each connection by itself")
+    elif setting.value and _setting(record, "agent_forwarding").value:
         # What shares a connection shares the agent of whoever opened it: the daemon's
         yield "ControlPath", ("none", "a shared connection cannot forward your agent")
     elif not setting.value:

@@ -43,15 +43,16 @@ class SshRoom:
 
     def target(self, record: VmRecord) -> SshTarget:
         """How to reach ``record`` under the policy that is in force now."""
-        return ssh_target(self._now(record), self._engine.paths, self.settings())
+        return ssh_target(self.current(record), self._engine.paths, self.settings())
 
     def explain(self, record: VmRecord) -> dict[str, Any]:
         """Who decided what for ``record``; see ``ssh_explain.explanation``."""
-        record = self._now(record)
+        record = self.current(record)
         target = ssh_target(record, self._engine.paths, self.settings())
         return explanation(record.plan, target)
 
-    def _now(self, record: VmRecord) -> VmRecord:
+    def current(self, record: VmRecord) -> VmRecord:
+        """Return ``record`` with the policy that is in force now."""
         return replace(record, plan=replace(record.plan, ssh=self.fold(record.plan)))
 
     def refresh(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from banger_core.engine.console import ConsoleRing, strip_escapes
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation
 from banger_core.engine.ssh import public_key, wait_for_ssh, write_note
-from banger_core.errors import GuestFailed
+from banger_core.engine.ssh_image import look_at_image, wants_image
+from banger_core.errors import BangerError, GuestFailed
 from banger_core.guest.seed import SeedConfig, write_seed
 from banger_core.jsonable import to_json
 from banger_core.model import (
@@ -114,6 +116,7 @@ class VmStarter:
             authorized_keys=(await public_key(identity, engine.run),),
             host_key=(directory / "hostkey").read_bytes(),
             epoch=time.time(),
+            idle_limit=engine.ssh.fold(record.plan)["idle_limit"].value,
             config=image.pin.config,
         )
 
@@ -148,6 +151,7 @@ class VmStarter:
             del self._marks[record.id]
         operation.mark("answered")
         await afailpoint(AFTER_READY)
+        record = await self._see_image(record, operation, lambda: process.alive(process_id))
         await self._publish(record, operation)
         target = self._engine.ssh_target(record)
         await self._engine.effects.do(
@@ -158,11 +162,29 @@ class VmStarter:
         self._engine.records.update_vm(record)
         return record, target
 
+    async def _see_image(
+        self, record: VmRecord, operation: Operation, alive: Callable[[], bool]
+    ) -> VmRecord:
+        """Look at the image's own server where people are to reach it, and keep what it shows."""
+        if not wants_image(self._engine.ssh.current(record).plan.ssh):
+            return record
+        operation.step(f"waiting for the SSH server of {record.name}'s image")
+        try:
+            record = await look_at_image(record, self._engine.run, alive)
+        except BangerError as problem:
+            # Banger's own server answers: the VM is of use, and a login to the image's is refused
+            operation.notice(f"{problem.summary} ({problem.cause}): logins to it are refused")
+            for hint in problem.hints:
+                operation.notice(hint)
+        self._engine.records.update_vm(record)
+        return record
+
     async def _note(self, target: SshTarget) -> None:
         write_note(self._engine.paths, target)
 
     async def _publish(self, record: VmRecord, operation: Operation) -> None:
         engine = self._engine
+        record = engine.ssh.current(record)
         bare = to_json(replace(record, launch=None))
         for name in engine.registry.network_attachments.names():
             attachment = engine.registry.network_attachments.load(name)

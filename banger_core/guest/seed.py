@@ -34,7 +34,8 @@ class SeedConfig:
     image's ``/sbin/init`` when it has one, else banger's own), ``none`` (always banger's own) or
     an absolute path in the image. ``config`` says how the image wants its programs run: user,
     environment and working directory hold for every session. ``replace_resolver`` overwrites the
-    image's own ``/etc/resolv.conf``.
+    image's own ``/etc/resolv.conf``. After ``idle_limit`` seconds without traffic the SSH server
+    ends a connection (0: never).
     """
 
     hostname: str
@@ -47,6 +48,7 @@ class SeedConfig:
     gateway6: str = ""
     nameserver: str = ""
     replace_resolver: bool = False
+    idle_limit: int = 0
     init: str = "auto"
     config: ImageConfig = field(default_factory=ImageConfig)
 
@@ -80,6 +82,7 @@ def _assignments(config: SeedConfig) -> str:
         "gateway6": config.gateway6,
         "nameserver": config.nameserver,
         "replace_resolver": "yes" if config.replace_resolver else "",
+        "idle_limit": str(config.idle_limit),
         "init": config.init,
         "epoch": str(int(config.epoch)),
         "random": secrets.token_hex(64),

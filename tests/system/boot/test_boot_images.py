@@ -60,6 +60,22 @@ def test_scratch_image(boot, boot_parts, small_disk, initrd):
     asyncio.run(run())
 
 
+def test_idle_connections_end_and_busy_ones_do_not(boot, boot_parts, small_disk):
+    disk = small_disk({"busybox-app": boot_parts.guest.programs["busybox"]})
+
+    async def run():
+        async with boot(disk, idle_limit=4) as guest:
+            # ssh itself keeps asking whether the guest lives: that is no traffic
+            alive = ("-o", "ServerAliveInterval=1")
+            idle = asyncio.create_task(guest.run("banger-exec a1 sleep 50", *alive))
+            ticks = "i=0; while [ $i -lt 12 ]; do echo; sleep 1; i=$((i + 1)); done; echo done"
+            busy = await guest.run(f"banger-exec a2 sh -c '{ticks}'", *alive)
+            assert busy == (0, "\n" * 12 + "done\n", "")
+            assert (await idle)[0] == 255
+
+    asyncio.run(run())
+
+
 def test_unmountable_root_ends_the_machine(boot, workplace):
     """A disk that is none: the guest says so on its console and powers off."""
     disk = workplace / "garbage"

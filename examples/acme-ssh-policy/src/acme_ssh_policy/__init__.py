@@ -1,0 +1,1 @@
+"""How ACME's machines are reached over SSH."""
