@@ -30,8 +30,8 @@ Job = Generator["Promise", Any, None]
 STALL = 60.0
 """Seconds without a byte after which a guest that owes an answer is given up."""
 
-CHUNK = 128 * 1024
-"""Bytes of a file in one request, where the server takes as many."""
+CHUNK = 255 * 1024
+"""Bytes of a file in one request, where the server takes as many: what OpenSSH's takes at most."""
 
 _OLD_CHUNK = 32 * 1024
 _EXTENSIONS_MAX = 64
