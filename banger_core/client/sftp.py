@@ -330,7 +330,8 @@ class Sftp:
             self.keep(promise, promise.decode(fields) if promise.decode else None)
 
     def _lost(self) -> GuestFailed:
-        self._speaks(self._errors)
+        for _ in range(_PIPE // _SAID_MAX):
+            self._speaks(self._errors)
         said = self._said.decode("utf-8", "replace").strip().splitlines()
         return GuestFailed(
             f"the connection to {self._name} was lost",

@@ -38,6 +38,9 @@ hear_init = sys.stdin.buffer.read(9)
 if how in RAW:
     os.write(1, RAW[how])
     hear()
+if how == "loud":
+    sys.stderr.write("no\n" * 300_000)
+    sys.exit("the last word")
 if how == "gone":
     sys.exit("Permission denied (publickey).")
 if how == "mute":
@@ -193,6 +196,12 @@ def test_a_server_that_hangs_up_is_quoted(liar):
         liar("gone")
     assert caught.value.summary == "the connection to web was lost"
     assert caught.value.cause == "Permission denied (publickey)."
+
+
+def test_what_is_said_beside_the_protocol_is_taken_and_forgotten(liar):
+    with pytest.raises(GuestFailed) as caught:
+        liar("loud")
+    assert caught.value.cause == "the last word"
 
 
 def test_another_version_is_no_version(liar):
