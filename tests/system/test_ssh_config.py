@@ -66,6 +66,8 @@ def desk(banger):
     """An account whose ssh knows machines, and the machine ``web``."""
     desk = Desk(banger)
     banger.ok("vm", "run", "-d", "--name", "web")
+    # The daemon has written what can be included, before anybody asked for it
+    assert (banger.state / "ssh" / "config").stat().st_mode & 0o777 == 0o600
     before = desk.run("ssh", "-G", "example.com").stdout
     desk.bang("ssh", "config", "--install")
     assert desk.run("ssh", "-G", "example.com").stdout == before
