@@ -14,6 +14,7 @@ from banger_core.engine.build import VmBuilder
 from banger_core.engine.effects import RUN_KINDS
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, together
+from banger_core.engine.ssh_image import with_image_port
 from banger_core.engine.ssh_policy import overruled
 from banger_core.engine.startup import VmStarter
 from banger_core.errors import BangerError, Conflict
@@ -56,6 +57,7 @@ class MachineRoom:
         ssh = engine.ssh.fold(request)
         for line in overruled(ssh):
             operation.notice(line)
+        request = with_image_port(request, ssh)
         return self._decide(request, await self._pins(request, operation), ssh)
 
     def _decide(self, request: VmRequest, pins: Pins, ssh: Mapping[str, SshSetting]) -> VmPlan:

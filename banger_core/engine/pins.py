@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from banger_core.contracts import Context, HostPin, PinStore
+from banger_core.engine.ssh_image import look_at_image, wants_image
 from banger_core.errors import BangerError, NotFound
 from banger_core.model import VmRecord, VmState
 
@@ -57,6 +58,7 @@ async def forget(engine: Engine, name: str) -> Forgotten:
             # Nobody starts, stops or deletes it meanwhile
             await stack.enter_async_context(engine.machines.locked(found.id))
             found = _meant(engine, found.id)
+            found = await _seen_anew(engine, found) if found is not None else None
         removed, pinned = [], []
         for store, cx in _stores(engine):
             for each in _names(name, found):
@@ -72,6 +74,19 @@ async def forget(engine: Engine, name: str) -> Forgotten:
             hints=["banger ssh known-hosts"],
         )
     return Forgotten(vm=found, removed=removed, pinned=pinned)
+
+
+async def _seen_anew(engine: Engine, found: VmRecord) -> VmRecord:
+    """Forget what the image's own server showed; look again at once where it can be reached.
+
+    Raises GuestFailed, with nothing forgotten, when it does not answer.
+    """
+    fresh = replace(found, image_host_keys=())
+    if found.state in _REACHABLE and wants_image(engine.ssh.current(found).plan.ssh):
+        fresh = await look_at_image(fresh, engine.run, lambda: True, 10.0)
+    if fresh != found:
+        engine.records.update_vm(fresh)
+    return fresh
 
 
 def _stores(engine: Engine) -> Iterator[tuple[PinStore, Context]]:
