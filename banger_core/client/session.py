@@ -45,13 +45,14 @@ _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 class Ended:
     """How a session ended. ``status`` is the exit status to pass on; ``lost`` says why the
-    connection broke ("" when it did not); ``gave_up`` is the signal by which the user left.
+    connection broke ("" when it did not), and ``log`` is then what ssh had logged; ``gave_up`` is
+    the signal by which the user left.
     """
 
-    __slots__ = ("gave_up", "lost", "status")
+    __slots__ = ("gave_up", "log", "lost", "status")
 
-    def __init__(self, status: int, lost: str = "", gave_up: int = 0) -> None:
-        self.status, self.lost, self.gave_up = status, lost, gave_up
+    def __init__(self, status: int, lost: str = "", gave_up: int = 0, log: bytes = b"") -> None:
+        self.status, self.lost, self.gave_up, self.log = status, lost, gave_up, log
 
 
 class Session:
@@ -153,7 +154,7 @@ class Session:
             return Ended(128 - ended)
         if ended != LOST or _guest_said_so(log):
             return Ended(ended)
-        return Ended(LOST, lost=_last_words(log) or "the connection broke")
+        return Ended(LOST, lost=_last_words(log) or "the connection broke", log=log)
 
 
 class _Courier:

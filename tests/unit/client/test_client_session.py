@@ -155,13 +155,45 @@ def test_a_shared_connection_tells_255_as_well(web, tmp_path):
         )
 
 
-def test_a_wrong_host_key_is_a_lost_connection_with_its_reason(web):
+def fingerprint(public):
+    said = subprocess.check_output(["ssh-keygen", "-l", "-f", str(public)], text=True)
+    return said.split()[1]
+
+
+def test_a_changed_host_key_says_which_was_expected_and_which_was_found(web, server, tmp_path):
+    place, port = server
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    known = tmp_path / "known of others"
+    key = " ".join(other.with_suffix(".pub").read_text().split()[:2])
+    known.write_text(f"# pins\n[127.0.0.1]:{port} {key} banger:0123\n")
+    note = json.loads(web.read_text())
+    note["argv"] = [
+        f'UserKnownHostsFile="{known}"' if word.startswith("UserKnownHostsFile=") else word
+        for word in note["argv"]
+    ]
+    web.write_text(json.dumps(note))
+    done = run("true")
+    assert done.returncode == 255
+    expected = fingerprint(other.with_suffix(".pub"))
+    found = fingerprint(place / "host.pub")
+    assert done.stderr.decode().splitlines() == [
+        "error: the host key of web has changed: possible man in the middle",
+        f"cause: expected ssh-ed25519 {expected}, found ssh-ed25519 {found}",
+        "try:   banger ssh known-hosts",
+        "try:   banger ssh forget web   (when you know why it changed)",
+    ]
+
+
+def test_a_host_key_that_nobody_pinned_is_refused_and_shown(web, server):
+    place, _ = server
     note = json.loads(web.read_text())
     note["argv"] = [word.replace("/known", "/missing") for word in note["argv"]]
     web.write_text(json.dumps(note))
     done = run("true")
     assert done.returncode == 255
-    assert b"cause: Host key verification failed." in done.stderr
+    assert b"error: web shows a host key that nobody has pinned\n" in done.stderr
+    assert fingerprint(place / "host.pub").encode() in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
