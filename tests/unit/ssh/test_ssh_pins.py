@@ -62,9 +62,13 @@ class Engine:
     def __init__(self, store, *vms):
         attachments = {"names": NoStore(), "pins": store, "broken": None}
         self.locked = []
-        self.records = SimpleNamespace(vms=lambda: list(vms), vm=self._vm)
+        self.updated = []
+        self.records = SimpleNamespace(
+            vms=lambda: list(vms), vm=self._vm, update_vm=self.updated.append
+        )
         self._vms = vms
         self.machines = SimpleNamespace(locked=self._locked)
+        self.ssh = SimpleNamespace(current=lambda vm: vm)
         self.registry = SimpleNamespace(
             network_attachments=SimpleNamespace(
                 names=lambda: list(attachments), load=lambda name: self._load(attachments[name])
@@ -211,3 +215,11 @@ def test_the_api_writes_what_it_shows(paths, settings):
     assert file.read_text() == shown["text"]
     assert shown["include"] == f'Include "{file}"'
     assert shown["file"] == str(file)
+
+
+def test_what_the_images_server_showed_is_forgotten_too(running):
+    known = replace(running, state=VmState.STOPPED, image_host_keys=("ssh-ed25519 AAAA",))
+    engine = Engine(Store(pin("web.image.vm", vm_id=known.id)), known)
+    assert asyncio.run(forget(engine, "web")).removed
+    # The next start looks anew
+    assert [each.image_host_keys for each in engine.updated] == [()]
