@@ -57,6 +57,7 @@ class MachineRoom:
         ssh = engine.ssh.fold(request)
         for line in overruled(ssh):
             operation.notice(line)
+        await engine.ssh.check_key(ssh, operation)
         request = with_image_port(request, ssh)
         return self._decide(request, await self._pins(request, operation), ssh)
 

@@ -105,6 +105,20 @@ async def public_key(path: Path, run: Runner) -> str:
     return " ".join(words[:2])
 
 
+def has_passphrase(path: Path) -> bool:
+    """Say whether a private key is encrypted (OpenSSH, PROTOCOL.key; RFC 1421 for older forms)."""
+    text = path.read_text(errors="replace")[:_KEY_MAX]
+    lines = text.strip().splitlines()
+    if lines and lines[0].strip() != _ARMOUR[0]:
+        return "ENCRYPTED" in text
+    try:
+        data = base64.b64decode("".join(lines[1:-1]), validate=False)
+        cipher, _ = _string(data.removeprefix(_MAGIC))
+    except ValueError:
+        return False
+    return cipher != b"none"
+
+
 def _embedded(text: str) -> str:
     """Read the public key out of an ``openssh-key-v1`` container (OpenSSH, PROTOCOL.key)."""
     lines = text.strip().splitlines()

@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING, Any
 from banger_core.config.settings import Settings, load_settings
 from banger_core.engine.ssh import remove_note, ssh_target, write_note
 from banger_core.engine.ssh_explain import explanation
+from banger_core.engine.ssh_identity import (
+    check_key,
+    has_passphrase,
+    identity_path,
+    public_key,
+)
 from banger_core.engine.ssh_policy import Stamp, policy, stamps
-from banger_core.errors import BangerError
+from banger_core.errors import BangerError, HostNotReady
 from banger_core.model import SshSetting, SshTarget, VmPlan, VmRecord, VmRequest, VmState
+from banger_core.plan.ssh_keys import allows_key
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine
+    from banger_core.engine.operations import Operation
+
+OWN_KEY_TYPE = "ssh-ed25519"
+"""The type of the key that banger makes for itself."""
 
 log = logging.getLogger("banger.engine")
 
@@ -40,6 +51,35 @@ class SshRoom:
     def fold(self, vm: VmRequest | VmPlan) -> dict[str, SshSetting]:
         """Fold all layers for a VM; raises what ``ssh_policy.policy`` does."""
         return policy(self._engine.registry, self.settings(), vm)
+
+    async def check_key(self, ssh: Mapping[str, SshSetting], operation: Operation) -> None:
+        """Find out before anything boots whether the key can log in under the policy ``ssh``.
+
+        Raises HostNotReady when it cannot. A passphrase that no agent knows is only said: ssh
+        itself can ask for it.
+        """
+        settings = self.settings()
+        path, kind = identity_path(self._engine.paths, settings), OWN_KEY_TYPE
+        if settings.ssh.ssh_key_path:
+            check_key(path)
+            public = await public_key(path, self._engine.run)
+            kind = public.split()[0]
+            if has_passphrase(path) and not await self._agent_holds(public):
+                operation.notice(f"{path} has a passphrase that no agent knows: ssh-add {path}")
+        wanted = ssh["public_key_algorithms"]
+        if not allows_key(wanted.value, kind):
+            raise HostNotReady(
+                f"the SSH key {path} may not be used here",
+                cause=f"it is of the type {kind}; {wanted.origin} allows {wanted.value}",
+                hints=["set ssh_key_path in [ssh] to another key", "banger config show"],
+            )
+
+    async def _agent_holds(self, public: str) -> bool:
+        try:
+            keys = (await self._engine.run(["ssh-add", "-L"], timeout=5)).decode(errors="replace")
+        except BangerError:
+            return False
+        return any(line.split()[:2] == public.split() for line in keys.splitlines())
 
     def target(self, record: VmRecord) -> SshTarget:
         """How to reach ``record`` under the policy that is in force now."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from banger_core.errors import NotFound, UsageProblem
@@ -69,6 +70,19 @@ def key_named(name: str, origin: str) -> SshKey:
         return KEYS[name]
     except KeyError:
         raise NotFound("SSH setting", name, KEYS, hints=[f"it is named by {origin}"]) from None
+
+
+def allows_key(algorithms: str, kind: str) -> bool:
+    """Say whether ``algorithms``, a value of ``public_key_algorithms``, lets a key of the type
+    ``kind`` log in. What depends on this OpenSSH's own list counts as allowed.
+    """
+    # RFC 8332: one type of key, several algorithms to sign with
+    signs = ["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"] if kind == "ssh-rsa" else [kind]
+    if not algorithms or algorithms[0] in "+^":
+        return True
+    patterns = algorithms.removeprefix("-").split(",")
+    named = [any(fnmatchcase(each, pattern) for pattern in patterns) for each in signs]
+    return not all(named) if algorithms.startswith("-") else any(named)
 
 
 def _flag(value: Any) -> Any:
