@@ -1,6 +1,6 @@
 """``banger vm cp`` beside OpenSSH's scp and sftp: the same machine, connection, options and files.
 
-    python bench/copy.py VM [--runs N] [--size MIB] [--files N]
+    python bench/copy.py [VM] [--runs N] [--size MIB] [--files N]
 
 One large file and a directory of small ones go into the machine and come back; the programs take
 turns, what comes back is compared, and medians are shown with their ratio to ``vm cp`` (over 1:
@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from banger_core.client.notes import read_note
+from vm_parts import machine
 
 Program = Callable[[str, str], list[str]]
 
@@ -87,15 +87,15 @@ def measure(vm: str, ssh: list[str], source: Path, work: Path, runs: int) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("vm")
+    parser.add_argument("vm", nargs="?")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--size", type=int, default=64, metavar="MIB")
     parser.add_argument("--files", type=int, default=2000)
     options = parser.parse_args()
-    ssh = read_note(options.vm)
-    if ssh is None:
-        raise SystemExit(f"{options.vm} does not run: banger vm start {options.vm}")
-    with tempfile.TemporaryDirectory(prefix="banger-bench-") as place:
+    with (
+        machine(options.vm) as (vm, ssh),
+        tempfile.TemporaryDirectory(prefix="banger-bench-") as place,
+    ):
         work = Path(place)
         large, small = work / "large", work / "small"
         large.write_bytes(os.urandom(options.size << 20))
@@ -103,7 +103,7 @@ def main() -> None:
         for number in range(options.files):
             (small / f"{number}").write_bytes(os.urandom(1000 + number % 5000))
         for source in (large, small):
-            measure(options.vm, ssh, source, work, options.runs)
+            measure(vm, ssh, source, work, options.runs)
 
 
 if __name__ == "__main__":
