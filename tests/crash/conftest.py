@@ -145,7 +145,10 @@ class House:
             *_besides(self.runtime / "vms", running),
             *_besides(self.state / "images", images),
             *_besides(self.state / "incoming", set()),
-            *_besides(self.state / "ssh" / "vms", {f"{name}.json" for name in names}),
+            *_besides(
+                self.state / "ssh" / "vms",
+                {f"{name}.{end}" for name in names for end in ("json", "conf")},
+            ),
             *(f"pin {line}" for line in self._pins() if line.rpartition(":")[2] not in running),
             *self._doubts(set(vms), running, {f"image-{image}" for image in images}),
             *(str(path) for path in self.home.rglob("*.partial*")),
