@@ -95,18 +95,18 @@ def image_shell(target: SshTarget, record: VmRecord) -> tuple[str, ...]:
 async def look_at_image(
     record: VmRecord, run: Runner, alive: Callable[[], bool], deadline: float = LOOK_DEADLINE
 ) -> VmRecord:
-    """Return the record with the host keys of the image's server. What is known stays as it is:
-    keys are looked at only once.
+    """Wait until the image's server answers, and return the record with its host keys. What is
+    known stays as it is: keys are looked at only once.
 
     Raises GuestFailed when no server answers within ``deadline`` seconds, or none that shows keys.
     """
-    if record.image_host_keys:
-        return record
     host, port = image_server(record)
     try:
         await wait_for_ssh(host, port, deadline, alive, name=record.name)
     except GuestFailed as problem:
         raise _no_server(record.name, problem.cause) from None
+    if record.image_host_keys:
+        return record
     said = await run(["ssh-keyscan", "-T", "10", "-p", str(port), host], timeout=30.0)
     keys = read_scan(said)
     if not keys:
