@@ -37,6 +37,12 @@ async def list_pins(engine: Engine) -> list[HostPin]:
     return [pin for store, cx in _stores(engine) for pin in await store.list_pins(cx)]
 
 
+async def pin_again(engine: Engine, record: VmRecord) -> None:
+    """Pin what stands for a VM that can be reached, and nothing else for its names."""
+    for store, cx in _stores(engine):
+        await store.attach(record, cx)
+
+
 def is_stale(engine: Engine, pin: HostPin) -> bool:
     """Say whether ``pin`` was made for a VM that is gone, or that does not run."""
     if not pin.vm_id:
@@ -64,7 +70,7 @@ async def forget(engine: Engine, name: str) -> Forgotten:
             for each in _names(name, found):
                 removed += await store.forget(each, cx)
             if found is not None and found.state in _REACHABLE:
-                await store.attach(found, cx)
+                await store.attach(engine.ssh.current(found), cx)
                 pinned += [pin for pin in await store.list_pins(cx) if pin.vm_id == found.id]
     if not removed and not pinned:
         raise NotFound(

@@ -94,7 +94,7 @@ class Reconciler:
             await asyncio.sleep(INTERVAL)
             try:
                 await self.expire()
-                self._engine.ssh.refresh()
+                await self._engine.ssh.refresh()
             except BangerError as problem:
                 log.warning("reconcile: %s", problem)
 

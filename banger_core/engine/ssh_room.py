@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from banger_core.config.settings import Settings, load_settings
+from banger_core.engine.pins import pin_again
 from banger_core.engine.ssh import remove_note, ssh_target, write_note
 from banger_core.engine.ssh_explain import explanation
 from banger_core.engine.ssh_identity import (
@@ -17,13 +19,15 @@ from banger_core.engine.ssh_identity import (
     public_key,
 )
 from banger_core.engine.ssh_policy import Stamp, policy, stamps
-from banger_core.errors import BangerError, HostNotReady
+from banger_core.errors import BangerError, HostNotReady, NotFound
 from banger_core.model import SshSetting, SshTarget, VmPlan, VmRecord, VmRequest, VmState
 from banger_core.plan.ssh_keys import allows_key
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine
     from banger_core.engine.operations import Operation
+
+_REACHABLE = (VmState.RUNNING, VmState.PAUSED)
 
 OWN_KEY_TYPE = "ssh-ed25519"
 """The type of the key that banger makes for itself."""
@@ -95,19 +99,27 @@ class SshRoom:
         """Return ``record`` with the policy that is in force now."""
         return replace(record, plan=replace(record.plan, ssh=self.fold(record.plan)))
 
-    def refresh(self) -> None:
-        """Write the notes anew when a file that has a say has changed. What cannot be folded is
-        withdrawn: plain ssh reads no policy, and must not go on under an old one.
+    async def refresh(self) -> None:
+        """Write the notes anew when a file that has a say has changed, and pin anew: an authority
+        that is trusted no more is forgotten at once. What cannot be folded is withdrawn: plain
+        ssh reads no policy, and must not go on under an old one.
         """
-        paths, now = self._engine.paths, stamps(self._engine.paths)
+        now = stamps(self._engine.paths)
         if now == self._noted:
             return
         self._noted = now
-        for record in self._engine.records.vms():
-            if record.state not in (VmState.RUNNING, VmState.PAUSED):
-                continue
-            try:
-                write_note(paths, self.target(record))
-            except BangerError as problem:
-                log.warning("%s cannot be reached: %s", record.name, problem.summary)
-                remove_note(paths, record.name)
+        for vm_id in [vm.id for vm in self._engine.records.vms() if vm.state in _REACHABLE]:
+            # Nobody stops or deletes it meanwhile
+            async with self._engine.machines.locked(vm_id):
+                with suppress(NotFound):
+                    await self._renew(self._engine.records.vm(vm_id))
+
+    async def _renew(self, record: VmRecord) -> None:
+        if record.state not in _REACHABLE:
+            return
+        try:
+            await pin_again(self._engine, self.current(record))
+            write_note(self._engine.paths, self.target(record))
+        except BangerError as problem:
+            log.warning("%s cannot be reached: %s", record.name, problem.summary)
+            remove_note(self._engine.paths, record.name)
