@@ -192,6 +192,25 @@ def test_a_runtime_path_too_long_for_a_socket_goes_without(paths, settings, make
     assert (options(off)["ControlPath"], off.origins["ControlPath"]) == ("none", "test")
 
 
+@pytest.mark.parametrize("place", ["missing", "directory", "dangling link", "garbage"])
+def test_without_known_hosts_checking_stays_strict(ssh, paths, target, place):
+    assert ssh(target, "true").returncode == 0
+    paths.known_hosts.unlink()
+    match place:
+        case "directory":
+            paths.known_hosts.mkdir()
+        case "dangling link":
+            paths.known_hosts.symlink_to(paths.ssh / "nowhere")
+        case "garbage":
+            paths.known_hosts.write_bytes(b"\0web.vm ssh-ed25519\n" * 1000)
+    done = ssh(target, "echo in")
+    assert (done.returncode, done.stdout) == (255, b"")
+    assert b"Host key verification failed" in done.stderr
+    # And nobody was taught the key meanwhile
+    assert not (paths.ssh / "nowhere").exists()
+    assert ssh(target, "true").returncode == 255
+
+
 def test_a_note_says_it_all_privately_and_goes(paths, settings, make_record):
     target = ssh_target(make_record(), paths, settings)
     write_note(paths, target)
