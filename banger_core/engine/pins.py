@@ -89,7 +89,7 @@ async def _seen_anew(engine: Engine, found: VmRecord) -> VmRecord:
     """
     fresh = replace(found, image_host_keys=())
     if found.state in _REACHABLE and wants_image(engine.ssh.current(found).plan.ssh):
-        fresh = await look_at_image(fresh, engine.run, lambda: True, 10.0)
+        fresh = await look_at_image(fresh, engine.run, lambda: True)
     if fresh != found:
         engine.records.update_vm(fresh)
     return fresh

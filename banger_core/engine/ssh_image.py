@@ -31,6 +31,9 @@ KEYS_MAX = 8
 SCAN_MAX = 1 << 16
 """Longest answer of ssh-keyscan that is believed (bytes)."""
 
+_PATIENCE = 10.0
+"""An sshd loads itself anew for each connection, which takes seconds in a busy emulated guest."""
+
 _KEY = re.compile(r"[a-z][A-Za-z0-9@.-]{0,63} [A-Za-z0-9+/]{16,4096}={0,3}")
 
 
@@ -102,7 +105,7 @@ async def look_at_image(
     """
     host, port = image_server(record)
     try:
-        await wait_for_ssh(host, port, deadline, alive, name=record.name)
+        await wait_for_ssh(host, port, deadline, alive, name=record.name, longest=_PATIENCE)
     except GuestFailed as problem:
         raise _no_server(record.name, problem.cause) from None
     if record.image_host_keys:

@@ -25,16 +25,17 @@ async def wait_for_ssh(
     alive: Callable[[], bool],
     hint: asyncio.Event | None = None,
     name: str = "NAME",
+    longest: float = _LONGEST,
 ) -> None:
     """Return as soon as an SSH server greets at ``host:port`` (RFC 4253, 4.2).
 
-    A VMM's user network accepts connections long before the guest listens, and a connection
-    made too early may never come to life: so an attempt is given up quickly and made again. It
-    is given 0.15 s at first, later a quarter of the time waited so far (2 s at most), which a
-    busy guest needs. ``hint`` is set when the guest says that it listens: an attempt starts at
-    once, and has a second at least. Where a hint may come, nothing is tried for the first 20 s
-    without it: the guest's server takes few clients that have not logged in (dropbear: five),
-    and those that left early count until it has noticed.
+    A VMM's user network accepts connections long before the guest listens, and a connection made
+    too early may never come to life: so an attempt is given up quickly and made again. It is given
+    0.15 s at first, later a quarter of the time waited so far (``longest`` at most), which a busy
+    guest needs. ``hint`` is set when the guest says that it listens: an attempt starts at once, and
+    has a second at least. Where a hint may come, nothing is tried for the first 20 s without it:
+    the guest's server takes few clients that have not logged in (dropbear: five), and those that
+    left early count until it has noticed.
 
     Raises GuestFailed after ``timeout`` seconds, or when ``alive()`` says that the VM is gone.
     """
@@ -48,7 +49,7 @@ async def wait_for_ssh(
     while (waited := time.monotonic() - began) < timeout:
         if not alive():
             raise _failed(f"{name} stopped before it answered", "its VMM has ended", name)
-        patience = min(max(least, waited / 4), _LONGEST, timeout - waited)
+        patience = min(max(least, waited / 4), longest, timeout - waited)
         attempt = asyncio.create_task(_greets(host, port, patience))
         if await _overtaken(attempt, hint):
             hint, least = asyncio.Event(), _TOLD
