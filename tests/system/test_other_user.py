@@ -17,6 +17,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -231,8 +232,12 @@ def test_nobody_else_reaches_a_real_machine(banger):
     banger.home.chmod(0o755)
     with beside(SAMPLER, THEM, banger.state, banger.runtime) as seen:
         banger.ok("vm", "run", "--detach", "--name", "web", "--memory", "192M")
-        for _ in range(2):
-            banger.ok("vm", "exec", "web", "--", "true")
+        # The connection that commands share is opened a moment after the machine answers
+        deadline = time.monotonic() + 60
+        while not list(banger.runtime.glob("vms/*/mux")):
+            assert time.monotonic() < deadline, "no shared connection"
+            time.sleep(0.05)
+        banger.ok("vm", "exec", "web", "--", "true")
         banger.ok("vm", "delete", "--force", "web")
     assert {"bangerd.sock", "console.sock", "qmp.sock", "mux"} <= set(seen["sockets"])
     assert seen["loose"] == []
