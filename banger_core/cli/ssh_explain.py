@@ -15,8 +15,8 @@ from banger_core.ui.tables import show_table
 def explain(reference: VmRef, as_json: AsJson = False) -> None:
     """Show who decided what about SSH to a machine, and who lost.
 
-    First the settings of policy, then every option that OpenSSH is given. The same holds for
-    banger ssh, for banger itself, and for plain ssh.
+    First the settings of policy, then every option that OpenSSH is given for a login. The same
+    holds for banger's own connections and for plain ssh, which only shares none.
     """
     found = fetch("vms", reference, "ssh", "explain")
     if as_json:

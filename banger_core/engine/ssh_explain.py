@@ -17,7 +17,7 @@ def explanation(plan: VmPlan, target: SshTarget) -> dict[str, Any]:
 
     ``plan.ssh`` is the effective policy, ``target`` what was made of it. ``settings`` has one row
     for each key of policy: its value, who set it, who locked it, who lost and why, and the option
-    that it becomes. ``options`` has one row for each option that ssh is given.
+    that it becomes. ``options`` has one row for each option that ssh is given for a login.
     """
     project = plan.project.path if plan.project else ""
     return {
@@ -51,7 +51,7 @@ def _why(origin: str, setting: SshSetting, project: str) -> str:
 
 
 def _options(target: SshTarget) -> Iterator[dict[str, str]]:
-    values = _values(target.argv)
+    values = _values(target.shell or target.argv)
     for name, origin in target.origins.items():
         yield {
             "option": name,

@@ -87,7 +87,10 @@ class SshRoom:
 
     def target(self, record: VmRecord) -> SshTarget:
         """How to reach ``record`` under the policy that is in force now."""
-        return ssh_target(self.current(record), self._engine.paths, self.settings())
+        # Taken first: what changes while the layers are read makes the note old, not wrong
+        seen = stamps(self._engine.paths)
+        target = ssh_target(self.current(record), self._engine.paths, self.settings())
+        return replace(target, stamps=seen)
 
     def explain(self, record: VmRecord) -> dict[str, Any]:
         """Who decided what for ``record``; see ``ssh_explain.explanation``."""

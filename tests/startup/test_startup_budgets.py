@@ -80,7 +80,16 @@ def place(tmp_path_factory):
     paths = Paths.from_environment()
     note = paths.note("web")
     note.parent.mkdir(parents=True, mode=0o700)
-    note.write_text(json.dumps({"argv": ["ssh", "-F", "none", "host"], "shell": [], "stamps": {}}))
+    note.write_text(
+        json.dumps(
+            {
+                "argv": ["ssh", "-F", "none", "host"],
+                "shell": [],
+                # As many as an administrator with a few policies has
+                "stamps": {f"/nowhere/policy.d/{number}.toml": None for number in range(12)},
+            }
+        )
+    )
     note.chmod(0o600)
     vm = {"state": "running", "address": "127.64.0.2", "image": "debian://bookworm"}
     vms = [{**vm, "name": f"vm-{n}", "created_at": time.time() - 900 * n} for n in range(12)]
