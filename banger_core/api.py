@@ -22,6 +22,7 @@ from banger_core.contracts import (
     SshPatch,
 )
 from banger_core.declare import (
+    Command,
     Declared,
     DoctorCheck,
     GuestRuntime,
@@ -29,6 +30,7 @@ from banger_core.declare import (
     KernelProvider,
     Network,
     NetworkAttachment,
+    Service,
     Settings,
     SshPolicy,
     VmmDriver,
@@ -78,6 +80,9 @@ from banger_core.model import (
 )
 
 if TYPE_CHECKING:
+    from banger_core.cli.group import Noun, verb
+    from banger_core.cli.link import ask, fetch
+    from banger_core.cli.options import AsJson, VmRef
     from banger_core.config.paths import secure_dir
     from banger_core.engine.process import alive as process_alive
     from banger_core.engine.process import exit_status as process_status
@@ -96,19 +101,26 @@ if TYPE_CHECKING:
     from banger_core.store.locks import FileLock
     from banger_core.threads import in_thread
     from banger_core.trust import trusted_context
+    from banger_core.ui.console import say, tell
+    from banger_core.ui.jsonout import show_json
+    from banger_core.ui.tables import show_details, show_table
 
 API_VERSION = 1
 """A plugin module states ``BANGER_API = 1``: the API it was written for."""
 
 _LAZY = {
+    "AsJson": ("banger_core.cli.options", "AsJson"),
+    "ask": ("banger_core.cli.link", "ask"),
     "blob_path": ("banger_core.store.content", "blob_path"),
     "extract_vmlinux": ("banger_core.kernel.vmlinux", "extract_vmlinux"),
+    "fetch": ("banger_core.cli.link", "fetch"),
     "FileLock": ("banger_core.store.locks", "FileLock"),
     "format_size": ("banger_core.sizes", "format_size"),
     "hookimpl": ("banger_core.hookspecs", "hookimpl"),
     "in_thread": ("banger_core.threads", "in_thread"),
     "identify_process": ("banger_core.engine.process", "identify"),
     "Ingest": ("banger_core.store.content", "Ingest"),
+    "Noun": ("banger_core.cli.group", "Noun"),
     "open_deb": ("banger_core.kernel.deb", "open_deb"),
     "open_layer": ("banger_core.rootfs.stream", "open_layer"),
     "parse_size": ("banger_core.sizes", "parse_size"),
@@ -119,10 +131,17 @@ _LAZY = {
     "read_layer": ("banger_core.rootfs.layer", "read_layer"),
     "read_tar": ("banger_core.rootfs.tar", "read_tar"),
     "room_in": ("banger_core.store.content", "room_in"),
+    "say": ("banger_core.ui.console", "say"),
     "secure_dir": ("banger_core.config.paths", "secure_dir"),
+    "show_details": ("banger_core.ui.tables", "show_details"),
+    "show_json": ("banger_core.ui.jsonout", "show_json"),
+    "show_table": ("banger_core.ui.tables", "show_table"),
     "signal_process": ("banger_core.engine.process", "signal"),
     "sync_directory": ("banger_core.store.content", "sync_directory"),
+    "tell": ("banger_core.ui.console", "tell"),
     "trusted_context": ("banger_core.trust", "trusted_context"),
+    "verb": ("banger_core.cli.group", "verb"),
+    "VmRef": ("banger_core.cli.options", "VmRef"),
     "wait_process": ("banger_core.engine.process", "wait_gone"),
     "write_atomic": ("banger_core.store.content", "write_atomic"),
 }
@@ -141,10 +160,12 @@ __all__ = [
     "API_VERSION",
     "GUEST_SSH_PORT",
     "Accel",
+    "AsJson",
     "BangerError",
     "Blocked",
     "CacheItem",
     "CachingSource",
+    "Command",
     "Conflict",
     "Context",
     "Declared",
@@ -185,10 +206,12 @@ __all__ = [
     "NetworkAttachment",
     "NoSpace",
     "NotFound",
+    "Noun",
     "PinStore",
     "ProcessId",
     "Publish",
     "RememberingProvider",
+    "Service",
     "Settings",
     "SshFacts",
     "SshPatch",
@@ -198,10 +221,13 @@ __all__ = [
     "VmDirs",
     "VmPlan",
     "VmRecord",
+    "VmRef",
     "VmRequest",
     "VmmDriver",
+    "ask",
     "blob_path",
     "extract_vmlinux",
+    "fetch",
     "format_size",
     "hookimpl",
     "identify_process",
@@ -216,10 +242,16 @@ __all__ = [
     "read_layer",
     "read_tar",
     "room_in",
+    "say",
     "secure_dir",
+    "show_details",
+    "show_json",
+    "show_table",
     "signal_process",
     "sync_directory",
+    "tell",
     "trusted_context",
+    "verb",
     "wait_process",
     "write_atomic",
 ]

@@ -330,6 +330,28 @@ class VmmDriver(Protocol):
         """Take over a VM that an earlier daemon started."""
 
 
+# --- services --------------------------------------------------------------------------------
+
+
+class Service(Protocol):
+    """Works beside the daemon for as long as that runs, and answers questions, most often those
+    of a command of the same plugin.
+    """
+
+    async def tend(self, cx: Context) -> None:
+        """See to it that everything runs that should. Called when the daemon has settled what an
+        earlier one left, and then every few seconds, so it is quick and idempotent. What goes on
+        in between is a process of its own (``cx.spawn``). The daemon can end at any moment, and
+        nobody is told: such a process watches for the end of what it depends on itself.
+        """
+
+    async def answer(self, question: str, data: Mapping[str, Any], cx: Context) -> Any:
+        """Answer ``question`` with what JSON can say. ``data`` is as the asker sent it, checked
+        by nobody. Raises NotFound for a question that is none of its own, UsageProblem for bad
+        data.
+        """
+
+
 # --- SSH policy and doctor -------------------------------------------------------------------
 
 

@@ -14,6 +14,10 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LOAD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
+_OWN = "vm image kernel net ssh ps daemon doctor plugin config completion version"
+OWN_COMMANDS = frozenset(_OWN.split())
+"""The commands that banger brings itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
@@ -122,6 +126,24 @@ class SshPolicy(Declared):
     """
 
     precedence: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(Declared):
+    """A command of the command line, ``banger NAME``. ``load`` names a ``Noun`` (of the API), a
+    ``typer.Typer`` or a plain function, which becomes one command as typer reads it. No name may
+    be that of a command which banger brings itself.
+    """
+
+    def __post_init__(self) -> None:
+        Declared.__post_init__(self)
+        if self.name in OWN_COMMANDS:
+            raise ValueError(f"command {self.name!r} is one of banger's own")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Declared):
+    """Works beside the daemon and answers questions; see ``contracts.Service``."""
 
 
 def _check_schemes(name: str, schemes: tuple[str, ...]) -> None:

@@ -222,6 +222,56 @@ class Hooks:
         return ()
 
     @hookspec
+    def banger_commands(self) -> Iterable[declare.Command]:
+        """Yield the commands: what can follow ``banger`` on the command line.
+
+        ``load`` names a ``Noun``, a ``typer.Typer`` or a function. It runs in the process of the
+        command line, whose start is short: import what takes long inside the functions. ``ask``
+        of the API puts a question to a service in the daemon, ``fetch`` asks the daemon itself.
+
+        Example::
+
+            from banger_core.api import Command, hookimpl
+
+            BANGER_API = 1
+
+            @hookimpl
+            def banger_commands():
+                yield Command(
+                    name="inventory",
+                    summary="The inventory of machines",
+                    load="acme_banger.commands:inventory",
+                )
+
+        When it is not called: to show help, which needs the summary alone. The module behind
+        ``load`` is imported when the command's name is typed, and never in the daemon.
+        """
+        return ()
+
+    @hookspec
+    def banger_services(self) -> Iterable[declare.Service]:
+        """Yield the services: each is tended for as long as the daemon runs, and can be asked.
+
+        Example::
+
+            from banger_core.api import Service, hookimpl
+
+            BANGER_API = 1
+
+            @hookimpl
+            def banger_services():
+                yield Service(
+                    name="inventory",
+                    summary="Keeps the inventory up to date",
+                    load="acme_banger.service:InventoryService",
+                )
+
+        When it is not called: for a VM that comes or goes (that is ``banger_network_attachments``).
+        A service that fails is reported in the daemon's log and tended again later; VMs go on.
+        """
+        return ()
+
+    @hookspec
     def banger_settings(self) -> Iterable[declare.Settings]:
         """Yield the settings: each a section ``[plugins.NAME]``, checked by a pydantic model.
 

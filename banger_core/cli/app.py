@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
 from typer.core import TyperGroup, TyperOption
 
 from banger_core import __version__
-from banger_core.cli.group import TAKES_THE_REST, Group, Member
+from banger_core.cli.group import TAKES_THE_REST, Group, Made, Member
+from banger_core.errors import BangerError
 
 PROGRAM = "banger"
 COMPLETION_VARIABLE = "_BANGER_COMPLETE"
 PLUGINS = "BANGER_PLUGINS"
 """Which plugins may be used; set but empty: none."""
+NO_PLUGINS = "no_plugins"
 
 _CLI = "banger_core.cli"
 
@@ -45,14 +48,42 @@ _OPEN_SHELL = Member("Open a shell in a machine", f"{_CLI}.reach:ssh", settings=
 
 
 class Root(Group):
-    """The root, which tells ``banger ssh VM`` from ``banger ssh COMMAND``."""
+    """The root, which tells ``banger ssh VM`` from ``banger ssh COMMAND``, and looks for commands
+    of plugins when one is named that is not its own, or all are listed.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names that help and completion show, the plugins' last."""
+        # A configuration that cannot be read must not keep anybody from the help
+        with suppress(BangerError):
+            self._learn(ctx)
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Made | None:
+        """Make the command ``cmd_name``, or say that there is none."""
+        try:
+            return super().get_command(ctx, cmd_name)
+        except BangerError:
+            if ctx is not None and ctx.resilient_parsing:
+                # Completion offers what can be used
+                return None
+            raise
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the arguments name. Raises NotFound with the nearest names."""
         word = args[1] if args[0] == "ssh" and len(args) > 1 else ""
         if word and word not in SSH_COMMANDS and word not in ctx.help_option_names:
             return "ssh", _OPEN_SHELL.make("ssh"), args[1:]
+        if args[0] not in self.members:
+            self._learn(ctx)
         return super().resolve_command(ctx, args)
+
+    def _learn(self, ctx: Any) -> None:
+        from banger_core.cli.brought import brought_commands
+
+        if self.members is MEMBERS:
+            without = ctx is not None and ctx.params.get(NO_PLUGINS, False)
+            self.members = {**MEMBERS, **brought_commands(no_plugins=without)}
 
 
 def command() -> TyperGroup:

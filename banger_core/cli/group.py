@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from banger_core.errors import NotFound, UsageProblem
+from banger_core.errors import BangerError, NotFound, UsageProblem
 
 OPTIONS_FIRST = {"allow_interspersed_args": False}
 """Settings of a command whose first argument ends its options."""
@@ -24,13 +24,15 @@ TAKES_THE_REST = {**OPTIONS_FIRST, "ignore_unknown_options": True}
 
 AFTER_DASHES = "banger.after-dashes"
 
+_COMPLETION_OPTIONS = ("install_completion", "show_completion")
+
 Made = TyperCommand | TyperGroup
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Member(NamedTuple):
-    """One command of a group. ``target`` makes it: a function, a ``Noun``, or ``module:name`` of
-    one, imported when needed.
+    """One command of a group. ``target`` makes it: a function, a ``Noun``, an application of
+    typer's, or ``module:name`` of one, imported when needed.
     """
 
     summary: str
@@ -47,6 +49,8 @@ class Member(NamedTuple):
             target = getattr(import_module(module), attribute)
         if isinstance(target, Noun):
             return target.group(name)
+        if isinstance(target, typer.Typer):
+            return _application(target, name)
         return _command(target, name, self)
 
 
@@ -113,12 +117,14 @@ class Group(TyperGroup):
 
     def _elsewhere(self, path: str, name: str) -> list[str]:
         """Commands of that name one level down: ``banger run`` is ``banger vm run``."""
-        groups = [(noun, self.get_command(None, noun)) for noun in self.list_commands(None)]
-        return [
-            f"{path} {noun} {name}"
-            for noun, group in groups
-            if isinstance(group, Group) and name in group.members
-        ]
+        found = []
+        for noun in self.list_commands(None):
+            # A plugin that cannot be used is told of when its command is named
+            with suppress(BangerError):
+                group = self.get_command(None, noun)
+                if isinstance(group, Group) and name in group.members:
+                    found.append(f"{path} {noun} {name}")
+        return found
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands without making them."""
@@ -179,6 +185,15 @@ def _split(args: list[str]) -> tuple[list[str], list[str] | None]:
         return args, None
     place = args.index("--")
     return args[:place], args[place + 1 :]
+
+
+def _application(app: typer.Typer, name: str) -> Made:
+    made = typer.main.get_command(app)
+    assert isinstance(made, TyperCommand | TyperGroup)
+    made.name = name
+    # It is a part of banger here, which has a command of its own for completion
+    made.params = [each for each in made.params if each.name not in _COMPLETION_OPTIONS]
+    return made
 
 
 def _command(function: Callable[..., Any], name: str, member: Member) -> TyperCommand:

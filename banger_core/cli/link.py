@@ -29,6 +29,19 @@ def fetch(*segments: str, **query: object) -> Any:
     return link().get(url(*segments, **query))
 
 
+def ask(service: str, question: str, **data: Any) -> Any:
+    """Return what the service of a plugin answers; see ``contracts.Service``."""
+    from banger_core.client.client import url
+    from banger_core.errors import NotFound
+
+    try:
+        return link().call("POST", url("services", service, question), data)
+    except NotFound as problem:
+        # A daemon that runs knows the plugins that were there when it began
+        problem.hints = (*problem.hints, "banger daemon stop, then run the command again")
+        raise
+
+
 def operate(
     method: str, *segments: str, body: Any = None, quiet: bool = False, **query: object
 ) -> Any:

@@ -18,6 +18,7 @@ from banger_core.daemon.images_api import image_endpoints
 from banger_core.daemon.kernels_api import kernel_endpoints
 from banger_core.daemon.networks_api import network_endpoints
 from banger_core.daemon.routes import Endpoint, describe
+from banger_core.daemon.services_api import service_endpoints
 from banger_core.daemon.ssh_api import ssh_endpoints
 from banger_core.daemon.streams import stream_events
 from banger_core.daemon.system_api import system_endpoints
@@ -38,6 +39,7 @@ def build_app(engine: Engine, stop: Callable[[], None]) -> Starlette:
         *kernel_endpoints(engine),
         *network_endpoints(engine),
         *ssh_endpoints(engine),
+        *service_endpoints(engine),
         *system_endpoints(engine),
     ]
 

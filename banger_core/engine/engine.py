@@ -19,6 +19,7 @@ from banger_core.engine.machines import MachineRoom
 from banger_core.engine.operations import Operation, Operations
 from banger_core.engine.reconcile import Reconciler
 from banger_core.engine.run import run
+from banger_core.engine.services import Services
 from banger_core.engine.ssh import identity, run_in_guest
 from banger_core.engine.ssh_identity import identity_path
 from banger_core.engine.ssh_include import write_include
@@ -52,6 +53,7 @@ class Engine:
         self.machines = MachineRoom(self)
         self.ssh = SshRoom(self)
         self.masters = Masters(self)
+        self.services = Services(self)
         self._reconciler = Reconciler(self)
         self._consoles: dict[str, ConsoleRing] = {}
         self._identity = asyncio.Lock()
@@ -62,6 +64,7 @@ class Engine:
         self._offer_to_ssh()
         await self._reconciler.at_start()
         await self._reconciler.expire()
+        await self.services.tend()
         self._timer = asyncio.create_task(self._reconciler.on_timer(), name="reconcile")
 
     async def close(self) -> None:

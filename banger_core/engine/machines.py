@@ -247,6 +247,7 @@ class MachineRoom:
         context = self._engine.context(record.plan.driver)
         machine = await driver.adopt(record.launch, record.process, context)
         self.watch(record, machine)
+        await self.starter.publish_again(record)
         await self._engine.masters.begin(record, settle=0)
 
     async def end(self, record: VmRecord, problem: str) -> None:

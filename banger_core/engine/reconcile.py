@@ -95,6 +95,7 @@ class Reconciler:
             try:
                 await self.expire()
                 await self._engine.ssh.refresh()
+                await self._engine.services.tend()
             except BangerError as problem:
                 log.warning("reconcile: %s", problem)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,6 +44,8 @@ READY_MARK = b"@@ banger ready"
 
 READY_DEADLINE = 120.0
 """Seconds a guest may take until it answers, under software emulation on a busy host."""
+
+log = logging.getLogger("banger.engine")
 
 
 class VmStarter:
@@ -183,19 +186,37 @@ class VmStarter:
         write_note(self._engine.paths, target)
 
     async def _publish(self, record: VmRecord, operation: Operation) -> None:
+        record = self._engine.ssh.current(record)
+        for name in self._engine.registry.network_attachments.names():
+            await self._attach(record, name, operation)
+
+    async def _attach(self, record: VmRecord, name: str, operation: Operation | None) -> None:
         engine = self._engine
-        record = engine.ssh.current(record)
-        bare = to_json(replace(record, launch=None))
-        for name in engine.registry.network_attachments.names():
-            attachment = engine.registry.network_attachments.load(name)
-            context = engine.context(name, operation)
-            await engine.effects.do(
-                record.id,
-                "attachment",
-                name,
-                lambda use=attachment, cx=context: use.attach(record, cx),  # type: ignore[misc]
-                vm=bare,
-            )
+        attachment = engine.registry.network_attachments.load(name)
+        context = engine.context(name, operation)
+        await engine.effects.do(
+            record.id,
+            "attachment",
+            name,
+            lambda: attachment.attach(record, context),
+            vm=to_json(replace(record, launch=None)),
+        )
+
+    async def publish_again(self, record: VmRecord) -> None:
+        """Publish a VM that an earlier daemon started, by attachments that came since, too. What
+        fails is logged: the VM runs.
+        """
+        engine, attachments = self._engine, self._engine.registry.network_attachments
+        done = {each.subject for each in engine.intents.of(record.id) if each.kind == "attachment"}
+        try:
+            record = engine.ssh.current(record)
+            for name in attachments.names():
+                if name in done:
+                    await attachments.load(name).attach(record, engine.context(name))
+                else:
+                    await self._attach(record, name, None)
+        except BangerError as problem:
+            log.warning("%s is not published: %s", record.name, problem.summary)
 
     async def follow_console(self, vm_id: str, machine: Machine) -> None:
         """Keep what the guest prints, and notice when it says that it is ready."""

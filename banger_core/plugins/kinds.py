@@ -73,6 +73,14 @@ DOCTOR_CHECKS = Kind(
     "catalogue",
     contracts.DoctorCheck,
 )
+COMMANDS = Kind("banger_commands", "command", declare.Command, "catalogue", None)
+SERVICES = Kind(
+    "banger_services",
+    "service",
+    declare.Service,
+    "catalogue",
+    contracts.Service,
+)
 SETTINGS = Kind("banger_settings", "settings section", declare.Settings, "catalogue", None)
 
 KINDS: tuple[Kind[declare.Declared], ...] = (
@@ -84,6 +92,8 @@ KINDS: tuple[Kind[declare.Declared], ...] = (
     NETWORK_ATTACHMENTS,
     SSH_POLICIES,
     DOCTOR_CHECKS,
+    COMMANDS,
+    SERVICES,
     SETTINGS,
 )  # type: ignore[assignment]  # Kind is read-only, so a Kind[Network] is a Kind[Declared]
 BY_HOOK = {kind.hook: kind for kind in KINDS}

@@ -146,6 +146,8 @@ class Registry:
     network_attachments: Layers[declare.NetworkAttachment, contracts.NetworkAttachment]
     ssh_policies: Layers[declare.SshPolicy, contracts.SshPolicyLayer]
     doctor_checks: Catalogue[declare.DoctorCheck, contracts.DoctorCheck]
+    commands: Catalogue[declare.Command, Any]
+    services: Catalogue[declare.Service, contracts.Service]
     settings: Catalogue[declare.Settings, type[BaseModel]]
 
     def __init__(self, index: Index) -> None:

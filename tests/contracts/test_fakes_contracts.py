@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from banger_core.contracts import SshPatch
+from banger_core.errors import NotFound
 from banger_core.model import Finding
 from banger_core.testing.contracts import (
     DoctorCheckContract,
@@ -13,6 +14,7 @@ from banger_core.testing.contracts import (
     KernelCatalogueContract,
     KernelProviderContract,
     NetworkAttachmentContract,
+    ServiceContract,
     SshPolicyContract,
     VmmDriverContract,
 )
@@ -81,3 +83,23 @@ class RootCheck:
 
 class TestRootCheck(DoctorCheckContract):
     make = RootCheck
+
+
+class Counter:
+    """A service that keeps a process going."""
+
+    async def tend(self, cx):
+        directory = cx.state_dir / "sleeper"
+        if not directory.exists():
+            directory.mkdir(mode=0o700)
+            await cx.spawn(["sleep", "60"], directory=directory)
+
+    async def answer(self, question, data, cx):
+        if question != "count":
+            raise NotFound("question", question, ["count"])
+        return {"processes": 1, **data}
+
+
+class TestCounter(ServiceContract):
+    make = Counter
+    questions = ("count",)

@@ -84,6 +84,16 @@ def test_banger_doctor_checks(offered):
     assert registry.doctor_checks.declared("clock") == check
 
 
+def test_banger_commands(offered):
+    registry, command = offered("banger_commands")
+    assert registry.commands.declared("inventory") == command
+
+
+def test_banger_services(offered):
+    registry, service = offered("banger_services")
+    assert registry.services.declared("inventory") == service
+
+
 def test_banger_settings(offered):
     registry, settings = offered("banger_settings")
     assert registry.settings.declared("nix") == settings

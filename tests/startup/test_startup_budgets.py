@@ -19,6 +19,7 @@ import pytest
 
 from banger_core.config.paths import Paths
 from banger_core.testing.fake_daemon import FakeDaemon
+from banger_core.testing.install import install_plugin
 
 BARE_MS = 11.0
 ROUNDS = 40
@@ -55,7 +56,26 @@ COMMANDS = [
     (("vm", "--help"), 150, 180),
     (("vm", "run", "--help"), 150, 200),
     (("image", "--help"), 150, 180),
+    (("fleet", "--help"), 150, 190),
+    (("fleet", "list"), 120, 190),
 ]
+
+PLUGIN = """\
+from banger_core.api import Command, hookimpl
+BANGER_API = 1
+@hookimpl
+def banger_commands():
+    yield Command(name="fleet", summary="The fleet", load="fleet_commands:fleet")
+"""
+COMMANDS_OF_PLUGIN = """\
+from banger_core.api import AsJson, Noun, ask, show_json, show_table, verb
+fleet = Noun("fleet", "The fleet")
+@verb(fleet, "list")
+def list_all(as_json: AsJson = False) -> None:
+    "List all."
+    found = ask("fleet", "list")
+    show_json(found) if as_json else show_table(("name",), [(name,) for name in found])
+"""
 
 
 EXEC = ("vm", "exec", "web", "--", "true")
@@ -75,6 +95,11 @@ def place(tmp_path_factory):
         (place / name).mkdir(mode=0o700)
         patch.setenv(f"XDG_{name}", str(place / name))
         patch.delenv(f"BANGER_{name.split('_')[0]}_DIR", raising=False)
+    site = place / "site"
+    site.mkdir()
+    (site / "fleet_commands.py").write_text(COMMANDS_OF_PLUGIN)
+    install_plugin(site, "fleet", source=PLUGIN)
+    patch.setenv("PYTHONPATH", str(site))
     patch.setenv("PYTHONPYCACHEPREFIX", str(place / "bytecode"))
     patch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
     paths = Paths.from_environment()
@@ -95,6 +120,7 @@ def place(tmp_path_factory):
     vms = [{**vm, "name": f"vm-{n}", "created_at": time.time() - 900 * n} for n in range(12)]
     with FakeDaemon(paths.socket) as daemon:
         daemon.answers["GET /v1/vms"] = lambda _: {"vms": vms}
+        daemon.answers["POST /v1/services/fleet/list"] = lambda _: ["a", "b"]
         yield place
     patch.undo()
 

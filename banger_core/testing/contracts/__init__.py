@@ -18,6 +18,7 @@ from banger_core.testing.contracts.image import ImageSourceContract
 from banger_core.testing.contracts.kernel import KernelCatalogueContract, KernelProviderContract
 from banger_core.testing.contracts.network import NetworkContract
 from banger_core.testing.contracts.policy import SshPolicyContract
+from banger_core.testing.contracts.service import ServiceContract
 
 __all__ = [
     "DoctorCheckContract",
@@ -27,6 +28,7 @@ __all__ = [
     "KernelProviderContract",
     "NetworkAttachmentContract",
     "NetworkContract",
+    "ServiceContract",
     "SshPolicyContract",
     "VmmDriverContract",
 ]

@@ -1,0 +1,1 @@
+"""Names for VMs: a responder for ``NAME.vm``, mapdns, and the host's resolver."""
