@@ -376,8 +376,31 @@ class VmRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostFiles:
+    """The user's own files that a registered image is made of: absolute paths, only read.
+
+    ``kernel`` is None when the image keeps a copy of a kernel from the catalogue. A ``packed``
+    one is booted from an unpacked copy that the image keeps.
+    """
+
+    rootfs: Path
+    kernel: Path | None = None
+    initrd: Path | None = None
+    modules: Path | None = None
+    config: Path | None = None
+    packed: bool = False
+
+    @property
+    def needed(self) -> tuple[Path, ...]:
+        """Those without which no VM can be made of the image."""
+        kernel = None if self.packed else self.kernel
+        return tuple(path for path in (self.rootfs, kernel, self.modules) if path is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """An image that is here, with its full boot set. Paths are inside ``directory``.
+    """An image that is here, with its full boot set. Paths are inside ``directory``, except those
+    of a registered image (``host`` is set).
 
     ``disk_size`` is the virtual size of its root disk, ``content_size`` what is in it, and
     ``minimum_size`` the smallest disk that holds it.
@@ -392,16 +415,40 @@ class ImageRecord:
     content_size: int
     minimum_size: int
     created_at: float
+    host: HostFiles | None = None
 
     @property
-    def rootfs(self) -> Path:
-        """The ext4 root file system, a sparse raw image."""
+    def own_rootfs(self) -> Path:
+        """Where a managed image has its root file system."""
         return self.directory / "rootfs.ext4"
 
     @property
+    def own_kernel(self) -> Path:
+        """Where an image has its own copy of its kernel, in the catalogue's layout."""
+        return self.directory / "kernel"
+
+    @property
+    def unpacked_kernel(self) -> Path:
+        """Where a registered image keeps what its packed kernel unpacks to."""
+        return self.directory / "unpacked" / "vmlinux"
+
+    @property
+    def rootfs(self) -> Path:
+        """The ext4 root file system, a sparse raw image; never written."""
+        return self.host.rootfs if self.host else self.own_rootfs
+
+    @property
     def kernel_files(self) -> KernelFiles:
-        """The image's own copy of its kernel."""
-        return KernelFiles.in_directory(self.directory / "kernel")
+        """The kernel that its VMs boot."""
+        host = self.host
+        if host is None or host.kernel is None:
+            return KernelFiles.in_directory(self.own_kernel)
+        return KernelFiles(
+            vmlinux=self.unpacked_kernel if host.packed else host.kernel,
+            initrd=host.initrd,
+            modules=host.modules,
+            config=host.config,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

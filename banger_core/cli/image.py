@@ -73,19 +73,22 @@ def list_images(as_json: AsJson = False) -> None:
     if as_json:
         show_json(images)
         return
-    show_table(
-        ("name", "size", "kernel", "created", "source"),
-        [
-            (
-                row["name"],
-                format_size(row["content_size"]),
-                row["kernel"],
-                ago(row["created_at"]),
-                row["ref"],
-            )
-            for row in images
-        ],
-    )
+    facts = ["name", "size", "kernel", "created", "kind", "source"]
+    if any(row.get("problem") for row in images):
+        facts.append("problem")
+    show_table(facts, [[_cell(row, fact) for fact in facts] for row in images])
+
+
+def _cell(row: dict[str, Any], fact: str) -> str:
+    match fact:
+        case "size":
+            return format_size(row["content_size"])
+        case "created":
+            return ago(row["created_at"])
+        case "source":
+            return str(row["ref"])
+        case _:
+            return str(row.get(fact) or "-")
 
 
 @verb(image, "show")
@@ -112,13 +115,21 @@ def delete(names: ImageNames, quiet: Quiet = False) -> int:
     )
 
 
+for _name, _summary in (
+    ("register", "Make an image of files on this host, where they lie"),
+    ("promote", "Copy the files of a registered image in"),
+):
+    image.members[_name] = Member(_summary, f"banger_core.cli.image_make:{_name}")
 image.members["cache"] = Member(
     "What is kept of images to save downloads", "banger_core.cli.cache:cache"
 )
 
 
 def _described(row: dict[str, Any]) -> dict[str, str | list[str]]:
-    shown = {name: plain(value) for name, value in row.items() if name != "config"}
+    apart = ("config", "files")
+    shown: dict[str, Any] = {name: plain(row[name]) for name in row if name not in apart}
+    if files := row.get("files"):
+        shown["files"] = [f"{part}: {path}" for part, path in files.items()]
     for name in _SIZES:
         if row.get(name) is not None:
             shown[name] = format_size(row[name])

@@ -150,4 +150,14 @@ KernelRef = Annotated[
         autocompletion=_names_of("kernels"),
     ),
 ]
+NamedKernel = Annotated[
+    str,
+    typer.Option(
+        "--kernel-ref",
+        metavar="NAME",
+        help="Its kernel, by name.",
+        show_default=False,
+        autocompletion=_names_of("kernels"),
+    ),
+]
 Labels = Annotated[list[str], typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]

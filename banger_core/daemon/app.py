@@ -16,6 +16,7 @@ from starlette.routing import Route
 from banger_core import __version__
 from banger_core.daemon.images_api import image_endpoints
 from banger_core.daemon.kernels_api import kernel_endpoints
+from banger_core.daemon.making_api import making_endpoints
 from banger_core.daemon.networks_api import network_endpoints
 from banger_core.daemon.routes import Endpoint, describe
 from banger_core.daemon.services_api import service_endpoints
@@ -35,6 +36,7 @@ def build_app(engine: Engine, stop: Callable[[], None]) -> Starlette:
     endpoints = [
         *_daemon_endpoints(engine, stop),
         *vm_endpoints(engine),
+        *making_endpoints(engine),
         *image_endpoints(engine),
         *kernel_endpoints(engine),
         *network_endpoints(engine),

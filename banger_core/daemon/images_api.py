@@ -15,23 +15,19 @@ from banger_core.engine.caches import prune_caches
 from banger_core.engine.engine import Engine
 from banger_core.engine.operations import Operation
 from banger_core.jsonable import to_json
-from banger_core.model import ImageRecord
 
 
 def image_endpoints(engine: Engine) -> list[Endpoint]:
     """The endpoints under ``/v1/images``."""
 
-    def view(image: ImageRecord) -> dict[str, Any]:
-        return image_view(image, [vm.name for vm in engine.records.vms_using_image(image.id)])
-
     async def list_images(_: Request) -> Response:
         """List the images that are here."""
         images = sorted(engine.records.images(), key=lambda image: image.name)
-        return JSONResponse({"images": [view(image) for image in images]})
+        return JSONResponse({"images": [image_view(engine, image) for image in images]})
 
     async def show_image(request: Request) -> Response:
         """One image, by name, id, unique prefix of an id, or reference."""
-        return JSONResponse(view(engine.images.find(request.path_params["name"])))
+        return JSONResponse(image_view(engine, engine.images.find(request.path_params["name"])))
 
     async def pull(request: Request) -> Response:
         """Pull an image: everything fetched, verified and written, or nothing kept."""
@@ -47,7 +43,7 @@ def image_endpoints(engine: Engine) -> list[Endpoint]:
                 platform=body.platform,
             )
             operation.mark("total")
-            return {"image": view(image), "new": new, "timing": operation.timing}
+            return {"image": image_view(engine, image), "new": new, "timing": operation.timing}
 
         return stream_operation(engine, f"pulling {body.ref}", work)
 

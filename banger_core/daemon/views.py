@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from banger_core.jsonable import to_json
 from banger_core.model import GUEST_SSH_PORT, ImagePin, ImageRecord, KernelEntry, VmRecord
+from banger_core.plan.registered import problem_of
+
+if TYPE_CHECKING:
+    from banger_core.engine.engine import Engine
 
 
 def vm_view(record: VmRecord) -> dict[str, Any]:
@@ -52,8 +56,8 @@ def vm_details(record: VmRecord) -> dict[str, Any]:
     }
 
 
-def image_view(image: ImageRecord, used_by: list[str]) -> dict[str, Any]:
-    """One image."""
+def image_view(engine: Engine, image: ImageRecord) -> dict[str, Any]:
+    """One image, with its VMs and what is wrong with it."""
     return {
         "id": image.id,
         "name": image.name,
@@ -67,9 +71,25 @@ def image_view(image: ImageRecord, used_by: list[str]) -> dict[str, Any]:
         "content_size": image.content_size,
         "minimum_size": image.minimum_size,
         "created_at": image.created_at,
+        "kind": "registered" if image.host else "managed",
+        "files": _files(image),
+        "problem": problem_of(image),
         "config": to_json(image.pin.config),
-        "used_by": used_by,
+        "used_by": [vm.name for vm in engine.records.vms_using_image(image.id)],
     }
+
+
+def _files(image: ImageRecord) -> dict[str, Any]:
+    """Where the parts of an image lie; what it does not have is left out."""
+    kernel = image.kernel_files
+    parts = {
+        "rootfs": image.rootfs,
+        "kernel": (image.host and image.host.kernel) or kernel.vmlinux,
+        "initrd": kernel.initrd,
+        "modules": kernel.modules,
+        "config": kernel.config,
+    }
+    return {name: str(path) for name, path in parts.items() if path is not None}
 
 
 def kernel_view(entry: KernelEntry, *, provider: str = "", here: bool = True) -> dict[str, Any]:

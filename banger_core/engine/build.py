@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,9 @@ from banger_core.engine.operations import Operation, in_thread, together
 from banger_core.guest.hostkey import make_host_key
 from banger_core.model import ImageRecord, KernelFiles, VmPlan, VmRecord
 from banger_core.plan.limits import check_disk
-from banger_core.rootfs.disks import clone_disk, seed_for
+from banger_core.plan.registered import check_files
+from banger_core.rootfs.disks import clone_disk, prune_seeds, seed_for
+from banger_core.rootfs.qcow2 import backing_file
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine
@@ -52,6 +56,7 @@ class VmBuilder:
 
     async def _image(self, plan: VmPlan, operation: Operation) -> ImageRecord:
         image = await self._engine.images.for_plan(plan, operation)
+        check_files(image)
         operation.mark("image")
         check_disk(plan.disk_size, image.minimum_size)
         return image
@@ -59,14 +64,26 @@ class VmBuilder:
     async def _disk(
         self, plan: VmPlan, image: ImageRecord, directory: Path, operation: Operation
     ) -> None:
-        def work() -> None:
-            base = seed_for(image.rootfs, plan.disk_size, image.directory / "seeds")
-            clone_disk(
-                base, disk_path(directory, plan), format=plan.disk_format, size=plan.disk_size
-            )
+        disk, foreign = disk_path(directory, plan), image.host is not None
 
-        await in_thread(operation, work)
+        def work() -> None:
+            # What a VM is a clone of stays as it is, whatever becomes of the user's own file
+            seeds = image.directory / "seeds"
+            base = seed_for(image.rootfs, plan.disk_size, seeds, foreign=foreign)
+            clone_disk(base, disk, format=plan.disk_format, size=plan.disk_size)
+            if foreign:
+                prune_seeds(seeds, [base, *self._bases(image)])
+
+        async with self._engine.images.changing(image.id) if foreign else nullcontext():
+            await in_thread(operation, work)
         await afailpoint(AFTER_DISK)
+
+    def _bases(self, image: ImageRecord) -> Iterator[Path]:
+        """What the disks of the VMs made of ``image`` are clones of."""
+        for vm in self._engine.records.vms_using_image(image.id):
+            disk = disk_path(self._engine.paths.vm_state(vm.id), vm.plan)
+            if disk.exists() and (base := backing_file(disk)):
+                yield base
 
     async def _host_key(self, directory: Path, operation: Operation) -> str:
         """Make the guest runtime's host key; returns its public half."""

@@ -13,6 +13,7 @@ from banger_core.engine.console import ConsoleRing
 from banger_core.engine.context import PluginContext
 from banger_core.engine.effects import Effects
 from banger_core.engine.events import EventBus
+from banger_core.engine.image_register import Registrar
 from banger_core.engine.images import ImageStore
 from banger_core.engine.kernels import KernelShelf
 from banger_core.engine.machines import MachineRoom
@@ -50,6 +51,7 @@ class Engine:
         self.effects = Effects(self)
         self.kernels = KernelShelf(self)
         self.images = ImageStore(self)
+        self.registrar = Registrar(self)
         self.machines = MachineRoom(self)
         self.ssh = SshRoom(self)
         self.masters = Masters(self)

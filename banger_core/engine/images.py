@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banger_core.engine.failpoints import afailpoint, register
+from banger_core.engine.image_new import new_image
 from banger_core.engine.operations import Operation, in_thread, together
 from banger_core.errors import Conflict, NotFound
 from banger_core.guest.initrd import build_initrd, initrd_digest
 from banger_core.model import GuestPin, ImagePin, ImageRecord, KernelFiles, KernelPin, VmPlan
 from banger_core.plan.limits import check_estimate
-from banger_core.plan.names import check_image_name, make_id
+from banger_core.plan.names import check_image_name
 from banger_core.rootfs.build import RootfsFacts, build_rootfs
 
 if TYPE_CHECKING:
@@ -110,11 +112,7 @@ class ImageStore:
         name: str,
         size: int,
     ) -> ImageRecord:
-        image_id = make_id()
-        directory = self._engine.paths.images / image_id
-        effects = self._engine.effects
-        try:
-            await effects.make_directory(f"image-{image_id}", "directory", directory)
+        async with new_image(self._engine) as (image_id, directory):
             await afailpoint("pull.after_intent")
             operation.step(f"fetching {pin.ref}")
             _, kernel_pin = await together(
@@ -145,9 +143,6 @@ class ImageStore:
             )
             await afailpoint("pull.before_record")
             self._replace(record)
-        except BaseException:
-            await effects.undo(f"image-{image_id}")
-            raise
         return record
 
     async def _fetch(self, pin: ImagePin, operation: Operation) -> None:
@@ -169,6 +164,10 @@ class ImageStore:
                 progress=operation.progress,
             ),
         )
+
+    def changing(self, image_id: str) -> AbstractAsyncContextManager[None]:
+        """Keep whoever else changes that image, or deletes it, waiting meanwhile."""
+        return self._locks.setdefault(image_id, asyncio.Lock())
 
     async def initrd(
         self, kernel: KernelFiles, directory: Path, guest: GuestPin, operation: Operation
@@ -215,9 +214,10 @@ class ImageStore:
                 cause=f"VMs made of it: {names}",
                 hints=[f"banger vm delete {names.replace(',', '')}"],
             )
-        operation.step(f"deleting {image.name}")
-        self._engine.records.remove_image(image.id)
-        await self._engine.effects.undo(f"image-{image.id}")
+        async with self.changing(image.id):
+            operation.step(f"deleting {image.name}")
+            self._engine.records.remove_image(image.id)
+            await self._engine.effects.undo(f"image-{image.id}")
         return image
 
 

@@ -28,15 +28,32 @@ async def prepare_import(
     """
     operation.step(f"reading the kernel {name}")
     files = await in_thread(operation, lambda: collect(origin, into, operation.progress))
+    retry = f"banger kernel import --force {name} … takes it all the same"
+    return await pin_kernel(name, origin, files, operation, force=force, retry=retry), files
+
+
+async def pin_kernel(
+    name: str,
+    origin: Origin,
+    files: KernelFiles,
+    operation: Operation,
+    *,
+    force: bool = False,
+    retry: str = "",
+) -> KernelPin:
+    """Look into the kernel ``files`` that came from ``origin`` and pin it as ``name``.
+
+    Tells and raises what ``prepare_import`` does; ``retry`` is a hint for whoever insists.
+    """
     operation.step(f"looking into the kernel {name}")
     facts = await in_thread(operation, lambda: read_facts(files))
-    _check(name, facts, files, force=force)
+    _check(facts, files, force=force, retry=retry)
     for text in _notices(facts, files):
         operation.notice(text)
-    return await in_thread(operation, lambda: _pin(name, origin, facts, files)), files
+    return await in_thread(operation, lambda: _pin(name, origin, facts, files))
 
 
-def _check(name: str, facts: KernelFacts, files: KernelFiles, *, force: bool) -> None:
+def _check(facts: KernelFacts, files: KernelFiles, *, force: bool, retry: str) -> None:
     native = host_architecture()
     if facts.architecture != native:
         raise UsageProblem(
@@ -57,7 +74,7 @@ def _check(name: str, facts: KernelFacts, files: KernelFiles, *, force: bool) ->
             cause="; ".join(facts.fatal),
             hints=[
                 *(["give its modules too: --modules DIR"] if lacks_modules else []),
-                f"banger kernel import --force {name} … takes it all the same",
+                *([retry] if retry else []),
             ],
         )
 

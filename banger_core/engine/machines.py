@@ -19,6 +19,7 @@ from banger_core.engine.ssh_policy import overruled
 from banger_core.engine.startup import VmStarter
 from banger_core.errors import BangerError, Conflict
 from banger_core.model import SshSetting, SshTarget, VmPlan, VmRecord, VmRequest, VmState
+from banger_core.plan.registered import check_files
 from banger_core.plan.resolve import Pins, check_choices, check_request, make_plan
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class MachineRoom:
         chooser = self._engine.chooser(operation)
         wanted = request.image or self._engine.settings.image.default
         image = chooser.local_image(wanted)
+        if image is not None:
+            check_files(image)
         if image is not None and not request.kernel:
             guest = await chooser.guest()
             return Pins(image_pin=image.pin, kernel=image.kernel, guest=guest, image=image)

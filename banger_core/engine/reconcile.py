@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from banger_core.engine import process
 from banger_core.engine.effects import remove_tree
+from banger_core.engine.image_register import abandon_promotion
 from banger_core.errors import BangerError
 from banger_core.model import VmRecord, VmState
 from banger_core.store.content import sweep
@@ -39,6 +40,8 @@ class Reconciler:
                 await self._settle(record)
             except BangerError as problem:
                 log.warning("could not settle VM %s: %s", record.name, problem)
+        for image in self._engine.records.images():
+            abandon_promotion(image)
         await self._remove_unrecorded()
 
     async def _settle(self, record: VmRecord) -> None:

@@ -27,6 +27,7 @@ from banger_core.model import (
     VmRecord,
     VmState,
 )
+from banger_core.plan.registered import check_kernel_files
 
 if TYPE_CHECKING:
     from banger_core.contracts import Machine
@@ -92,6 +93,7 @@ class VmStarter:
         image = engine.records.image(record.image_id)
         directory = engine.paths.vm_state(plan.id)
         kernel, keeper = boot_kernel(directory, image)
+        check_kernel_files(image, kernel)
         guest = await engine.chooser(operation).guest()
         initrd = await engine.images.initrd(kernel, keeper, guest, operation)
         seed = directory / "seed.img"

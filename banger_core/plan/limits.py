@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
-from banger_core.errors import UsageProblem
+from banger_core.errors import NoSpace, UsageProblem
 from banger_core.model import Publish
 from banger_core.sizes import format_size, size_argument
 
@@ -102,6 +104,20 @@ def check_estimate(size: int, estimate: int, ref: str) -> None:
             f"a disk of {format_size(size)} is too small for {ref[:255]}",
             cause=f"the image has about {format_size(estimate)}",
             hints=[f"--disk-size {size_argument(2 * estimate)}"],
+        )
+
+
+def check_space(directory: Path, needed: int, what: str) -> None:
+    """Raise NoSpace when ``directory``'s file system has less than ``needed`` bytes left for
+    ``what``. Nothing is reserved: a full disk is still met where it is written.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise NoSpace(
+            f"there is too little space for {what}",
+            cause=f"about {format_size(needed)} are needed in {directory}, "
+            f"{format_size(free)} are free",
+            hints=[f"df -h {directory}", "banger image list, then banger image delete NAME"],
         )
 
 

@@ -75,8 +75,15 @@ def build_rootfs(
         taken, written = _write(temporary, layers, names, size, told)
         told("checking the file system", 0, 0)
         seal(temporary)
-        least = max(FLOOR, -(-minimum_size(temporary) >> 20) << 20)
-    return RootfsFacts(taken, written.blocks * BLOCK, min(least, taken), written.inodes)
+        least = least_disk(temporary, taken)
+    return RootfsFacts(taken, written.blocks * BLOCK, least, written.inodes)
+
+
+def least_disk(image: Path, size: int) -> int:
+    """Return the least size in bytes of a disk for the file system in ``image``, which has
+    ``size`` now: whole MiB, and never so small that nothing could be written.
+    """
+    return min(max(FLOOR, -(-minimum_size(image) >> 20) << 20), size)
 
 
 def _write(

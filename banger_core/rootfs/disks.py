@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from errno import EBADF, EINVAL, ENOSYS, ENOTTY, ENXIO, EOPNOTSUPP, EPERM, EXDEV
 from pathlib import Path
@@ -21,8 +21,11 @@ from banger_core.sizes import format_size, size_argument
 
 _FICLONE = 0x40049409
 _CANNOT_SHARE = (EBADF, EINVAL, ENOSYS, ENOTTY, EOPNOTSUPP, EPERM, EXDEV)
-_COPY = 1 << 30
+_COPY = 64 << 20
 _SECTOR = 512
+
+Report = Callable[[int, int], None]
+"""How many bytes are done, of how many."""
 
 
 def minimum_disk(facts: RootfsFacts) -> int:
@@ -55,15 +58,16 @@ def clone_disk(base: Path, target: Path, *, format: str, size: int) -> None:  # 
             os.truncate(temporary, size)
 
 
-def seed_for(base: Path, size: int, cache: Path) -> Path:
+def seed_for(base: Path, size: int, cache: Path, *, foreign: bool = False) -> Path:
     """Return an image with the file system of ``base`` in ``size`` bytes: ``base`` itself when it
-    has that size, else a copy in the directory ``cache``, resized and checked.
+    has that size, else a copy in the directory ``cache``, resized and checked. A ``foreign``
+    base, which others may change or remove, is always copied.
 
     It is made once; who asks meanwhile, in whatever process, waits for it. Raises UsageProblem when
     ``size`` is too small for the content, and NoSpace.
     """
     facts = base.stat()
-    if facts.st_size == size:
+    if facts.st_size == size and not foreign:
         return base
     secure_dir(cache)
     with base.open("rb") as file:
@@ -77,9 +81,19 @@ def seed_for(base: Path, size: int, cache: Path) -> Path:
     return seed
 
 
-def copy_sparse(source: Path, target: Path) -> None:
+def prune_seeds(cache: Path, used: Iterable[Path]) -> None:
+    """Remove the seeds in the directory ``cache`` that are not ``used``."""
+    keep = set(used)
+    for seed in cache.glob("*.ext4"):
+        if seed not in keep:
+            seed.unlink(missing_ok=True)
+            (cache / f"{seed.name}.lock").unlink(missing_ok=True)
+
+
+def copy_sparse(source: Path, target: Path, report: Report | None = None) -> None:
     """Make the existing file ``target`` a copy of ``source``: by sharing its blocks where the file
-    system can (reflink), else by copying what is not a hole. Raises OSError.
+    system can (reflink), else by copying what is not a hole. ``report`` gets how far it is, and
+    may raise to stop. Raises OSError.
     """
     with source.open("rb") as original, target.open("r+b") as copy:
         if _share_blocks(original.fileno(), copy.fileno()):
@@ -87,8 +101,11 @@ def copy_sparse(source: Path, target: Path) -> None:
         size = os.fstat(original.fileno()).st_size
         os.truncate(copy.fileno(), 0)
         os.truncate(copy.fileno(), size)
-        for start, end in _data_ranges(original.fileno(), size):
-            _copy_range(original.fileno(), copy.fileno(), start, end)
+        for start, end in data_ranges(original.fileno(), size):
+            for at in range(start, end, _COPY):
+                if report is not None:
+                    report(at, size)
+                _copy_range(original.fileno(), copy.fileno(), at, min(end, at + _COPY))
 
 
 def _make_seed(base: Path, seed: Path, size: int) -> None:
@@ -102,8 +119,9 @@ def _make_seed(base: Path, seed: Path, size: int) -> None:
     with publishing(seed) as temporary:
         copy_sparse(base, temporary)
         os.truncate(temporary, max(size, old))
-        resize(temporary, size)
-        os.truncate(temporary, size)
+        if size != old:
+            resize(temporary, size)
+            os.truncate(temporary, size)
         check(temporary)
 
 
@@ -128,7 +146,7 @@ def _share_blocks(source: int, target: int) -> bool:
     return True
 
 
-def _data_ranges(handle: int, size: int) -> Iterator[tuple[int, int]]:
+def data_ranges(handle: int, size: int) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of what is not a hole."""
     end = 0
     while end < size:
@@ -145,7 +163,7 @@ def _data_ranges(handle: int, size: int) -> Iterator[tuple[int, int]]:
 def _copy_range(source: int, target: int, start: int, end: int) -> None:
     while start < end:
         try:
-            done = os.copy_file_range(source, target, min(end - start, _COPY), start, start)
+            done = os.copy_file_range(source, target, end - start, start, start)
         except OSError as problem:
             if problem.errno not in _CANNOT_SHARE:
                 raise

@@ -11,6 +11,7 @@ from banger_core.errors import UsageProblem
 CLUSTER_BITS = 16
 CLUSTER = 1 << CLUSTER_BITS
 
+_MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 _EXTENSION = struct.Struct(">II")
 _BACKING_FORMAT = 0xE2792ACA
@@ -35,7 +36,7 @@ def overlay_header(base: Path, size: int) -> bytes:
     table_clusters = -(-entries * 8 // CLUSTER)
     extensions = _extension(_BACKING_FORMAT, b"raw") + _EXTENSION.pack(0, 0)
     header = _HEADER.pack(
-        b"QFI\xfb",
+        _MAGIC,
         3,
         _HEADER.size + len(extensions),
         len(name),
@@ -56,6 +57,18 @@ def overlay_header(base: Path, size: int) -> bytes:
     clusters = [header + extensions + name, struct.pack(">Q", 2 * CLUSTER), counts]
     start = b"".join(cluster.ljust(CLUSTER, b"\0") for cluster in clusters)
     return start + bytes(table_clusters * CLUSTER)
+
+
+def backing_file(disk: Path) -> Path | None:
+    """Return what the qcow2 file ``disk`` lies over; None for other files and for none."""
+    with disk.open("rb") as file:
+        head = file.read(_HEADER.size)
+        if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+            return None
+        _, _, offset, length, *_ = _HEADER.unpack(head)
+        file.seek(offset)
+        name = file.read(min(length, _LONGEST_NAME)) if offset else b""
+    return Path(os.fsdecode(name)) if name else None
 
 
 def _extension(kind: int, data: bytes) -> bytes:

@@ -14,11 +14,20 @@ import pytest
 
 import banger_core
 from banger_core.engine.failpoints import POINTS
+from banger_core.testing.kernel_images import make_vmlinux
+from banger_core.testing.rootfs_images import make_ext4
 
 IMAGE = ("image", "pull", "fake://small")
 RUN = ("vm", "run", "-d", "--name", "one")
 CREATE = ("vm", "create", "--name", "one")
 
+REGISTER = ("image", "register", "--name", "own", "--rootfs", "MINE/root.ext4",
+            "--kernel-ref", "fake-kernel")  # fmt: skip
+OWN = ("image", "register", "--name", "own", "--rootfs", "MINE/root.ext4",
+       "--kernel", "MINE/vmlinux")  # fmt: skip
+
+REGISTERING = ("register.after_intent", "register.before_record")
+PROMOTING = ("promote.after_copy",)
 PULLING = ("pull.after_intent", "pull.after_rootfs", "pull.before_record")
 CREATING = (
     "create.after_record",
@@ -66,6 +75,8 @@ WAYS = (
     Way("create", CREATING, (IMAGE,), CREATE, NONE, NONE, STOPPED),
     Way("start", STARTING, (CREATE,), ("vm", "start", "one"), STOPPED, STOPPED, RUNNING),
     Way("stop", STOPPING, (RUN,), ("vm", "stop", "one"), STOPPED, STOPPED, STOPPED),
+    Way("register", REGISTERING, (), REGISTER, NONE, NONE, NONE, images=0),
+    Way("promote", PROMOTING, (OWN,), ("image", "promote", "own"), NONE, NONE, NONE),
     # What was to be deleted is never taken into use again, so a failure leaves it "deleting"
     Way("delete", DELETING, (CREATE,), ("vm", "delete", "one"), NONE, {"one": "deleting"}, NONE,
         again=NOT_FOUND),
@@ -75,7 +86,7 @@ WAYS = (
 
 CASES = [pytest.param(way, point, id=f"{way.name}-{point}") for way in WAYS for point in way.points]
 
-FAILING = ("pull", "run", "start", "stop", "delete")
+FAILING = ("pull", "run", "start", "stop", "delete", "register", "promote")
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +113,18 @@ def disks(house):
 def prepare(house, way, failpoint):
     daemon = house.daemon(failpoint)
     for words in way.before:
-        house.ok(*words)
+        house.ok(*placed(house, words))
     return daemon, disks(house)
+
+
+def placed(house, words):
+    """A command with the user's own files, which are made when they are named."""
+    mine = house.home / "mine"
+    if any(word.startswith("MINE/") for word in words) and not mine.exists():
+        mine.mkdir()
+        make_ext4(mine / "root.ext4")
+        (mine / "vmlinux").write_bytes(make_vmlinux())
+    return [word.replace("MINE/", f"{mine}/") for word in words]
 
 
 def assert_settled(house, way, states, before):
@@ -117,7 +138,7 @@ def assert_settled(house, way, states, before):
 
 
 def assert_works_again(house, way, states, status=0):
-    done = house.run(*way.command)
+    done = house.run(*placed(house, way.command))
     assert done.returncode == status, done.stderr
     assert house.states() == states
     assert house.leftovers() == []
@@ -126,7 +147,7 @@ def assert_works_again(house, way, states, status=0):
 @pytest.mark.parametrize(("way", "point"), CASES)
 def test_killed(house, way, point):
     daemon, before = prepare(house, way, f"{point}:kill")
-    done = house.run(*way.command)
+    done = house.run(*placed(house, way.command))
     assert done.returncode == 1, done.stderr
     assert "error: bangerd went away\ncause: " in done.stderr
     assert "Traceback" not in done.stderr
@@ -143,7 +164,7 @@ def test_killed(house, way, point):
 )
 def test_failed(house, way, point):
     daemon, before = prepare(house, way, f"{point}:error")
-    done = house.run(*way.command)
+    done = house.run(*placed(house, way.command))
     assert done.returncode == 1, done.stderr
     assert f"error: failpoint {point} was reached\n" in done.stderr
     assert "cause: BANGER_FAILPOINT asks for an error\n" in done.stderr

@@ -1,0 +1,46 @@
+"""The API of making images out of what is here: register, promote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from banger_core.daemon.bodies import Nothing
+from banger_core.daemon.image_bodies import RegisterImage
+from banger_core.daemon.routes import Endpoint, read_body
+from banger_core.daemon.streams import stream_operation
+from banger_core.daemon.views import image_view
+from banger_core.engine.engine import Engine
+from banger_core.engine.operations import Operation
+
+
+def making_endpoints(engine: Engine) -> list[Endpoint]:
+    """The endpoints under ``/v1/images`` that make images."""
+
+    async def register(request: Request) -> Response:
+        """Register files of the host as an image; they stay where they are."""
+        body = await read_body(request, RegisterImage)
+
+        async def work(operation: Operation) -> Any:
+            image = await engine.registrar.register(body.registration(), operation)
+            return {"image": image_view(engine, image)}
+
+        return stream_operation(engine, f"registering image {body.name}", work)
+
+    async def promote(request: Request) -> Response:
+        """Copy the files of a registered image in."""
+        name = request.path_params["name"]
+        await read_body(request, Nothing)
+
+        async def work(operation: Operation) -> Any:
+            image = await engine.registrar.promote(name, operation)
+            return {"image": image_view(engine, image)}
+
+        return stream_operation(engine, f"promoting image {name}", work)
+
+    return [
+        Endpoint("POST", "/v1/images/register", register, RegisterImage, streams=True),
+        Endpoint("POST", "/v1/images/{name:path}/promote", promote, Nothing, streams=True),
+    ]
