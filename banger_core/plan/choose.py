@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform as host
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
 from banger_core.contracts import RememberingProvider
@@ -73,9 +74,20 @@ class Chooser:
         sources = self._registry.image_sources
         check_needs([sources.declared(name)])
         wanted = replace(ref, platform=platform)
-        pin = await sources.load(name).resolve(wanted, self._context(name))
+        try:
+            pin = await sources.load(name).resolve(wanted, self._context(name))
+        except BangerError as problem:
+            problem.hints = (*self._meant(text), *problem.hints)
+            raise
         check_architecture(pin)
         return pin
+
+    def _meant(self, text: str) -> list[str]:
+        """For a bare name that the default source does not give: the nearest that needs none."""
+        if ImageRef.parse(text).scheme:
+            return []
+        known = [self._settings.image.default, *(image.name for image in self._here.images())]
+        return [f"did you mean {near}?" for near in get_close_matches(text, known, n=1)]
 
     def _source(self, ref: ImageRef) -> tuple[str, ImageRef]:
         """The source of ``ref``, and ``ref`` as that one reads it. Raises NotFound."""

@@ -2,12 +2,14 @@
 
 Importing this module imports nothing of banger: it is loaded by the test runs of every project
 that shares an environment with it. ``banger_leak_checks = true`` in the configuration of pytest
-makes each test fail that leaves child processes or a changed environment behind.
+makes each test fail that leaves child processes or a changed environment behind, and gives the
+programs that tests start the signals of one that was started by hand.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +31,18 @@ _CHECKS = "banger_leak_checks"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that switches the leak checks on."""
     parser.addini(_CHECKS, "fail tests that leak processes or environment", "bool", default=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take back what a shell's ``&``, nohup and the like made this process ignore: programs
+    inherit that, and a test that interrupts one would wait for ever.
+    """
+    if config.getini(_CHECKS):
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                by_hand = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, by_hand)
 
 
 @pytest.fixture(autouse=True)

@@ -57,6 +57,25 @@ def test_leaks_fail_a_test_that_asked_for_it(pytester):
     found.stdout.fnmatch_lines(["*changed the environment: BANGER_LEAK", "*behind: *sleep 321"])
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "worker"])
+def test_programs_can_be_interrupted_in_a_run_that_ignores_signals(pytester, workers):
+    pytester.makeini("[pytest]\nbanger_leak_checks = true\n")
+    pytester.makepyfile(
+        """
+        import signal, subprocess
+        def test_interrupted():
+            for number in (signal.SIGINT, signal.SIGHUP):
+                child = subprocess.Popen(["sleep", "100"])
+                child.send_signal(number)
+                assert child.wait() == -number
+        """
+    )
+    ignored = "trap '' INT HUP; exec \"$@\""
+    argv = ["sh", "-c", ignored, "sh", sys.executable, "-m", "pytest", "-q", *workers]
+    done = subprocess.run(argv, cwd=pytester.path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_paths_are_the_test_s_own_and_short(banger_paths, monkeypatch, tmp_path):
     import os
 
