@@ -56,8 +56,12 @@ def _usage(problem: Any) -> UsageProblem | None:
         return None
     hints = [f"{path} --help"]
     if option := getattr(problem, "option_name", ""):
+        from banger_core.cli.group import WITH_DASHES
+
         near = get_close_matches(option, _options(context), n=2)
-        hints = [*(f"did you mean {other}?" for other in near), *hints]
+        as_command = context.meta.get(WITH_DASHES) if context and not near else ""
+        meant = [f"did you mean {other}?" for other in near]
+        hints = [*meant, *([as_command] if as_command else []), *hints]
     message = str(getattr(problem, "message", "")) if option else problem.format_message()
     cause = f"the usage is: {' '.join(_usage_line(context))}" if context else ""
     return UsageProblem(_sentence(message), cause=cause, hints=hints)

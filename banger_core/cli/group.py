@@ -23,6 +23,10 @@ TAKES_THE_REST = {**OPTIONS_FIRST, "ignore_unknown_options": True}
 """Settings of a command that hands everything it does not know to another program."""
 
 AFTER_DASHES = "banger.after-dashes"
+"""Where a context keeps the command line for a machine."""
+
+WITH_DASHES = "banger.with-dashes"
+"""Where it keeps, when an option was wrong, how it would be right as a command's."""
 
 _COMPLETION_OPTIONS = ("install_completion", "show_completion")
 
@@ -145,9 +149,11 @@ class DashedCommand(TyperCommand):
         try:
             return super().parse_args(ctx, list(own))
         except typer.TyperException as problem:
-            option = getattr(problem, "option_name", "")
-            if after is None and (line := self._forgot_dashes(ctx, args, option)):
-                raise line from None
+            if after is None:
+                option = getattr(problem, "option_name", "")
+                if line := self._forgot_dashes(ctx, args, option):
+                    raise line from None
+                ctx.meta[WITH_DASHES] = self._with_dashes(ctx, args, option)
             raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -159,25 +165,50 @@ class DashedCommand(TyperCommand):
         place = self._where_too_many(ctx, args)
         if place is None or option in args[:place]:
             return None
-        import shlex
-
         return UsageProblem(
             f"{args[place]!r} is one argument too many",
             cause="a command for the machine stands after --",
-            hints=[shlex.join([*ctx.command_path.split(), *args[:place], "--", *args[place:]])],
+            hints=[_command_line(ctx, args, place)],
         )
+
+    def _with_dashes(self, ctx: Any, args: list[str], option: str) -> str:
+        """``args`` with -- before the word that stands just ahead of ``option``, which is none of
+        ours: that word may have been meant as a command. "" when there is no such word.
+        """
+        places = [n for n, word in enumerate(args) if option and word.startswith(option)]
+        if not places or not (first := places[0]):
+            return ""
+        free = self._lenient(ctx)
+        with suppress(typer.TyperException):
+            super().parse_args(free, args[:first])
+        ours = [one.name for one in self.get_params(free) if one.param_type_name == "argument"]
+        if args[first - 1] not in [free.params.get(name) for name in ours]:
+            return ""
+        return _command_line(ctx, args, first - 1)
 
     def _where_too_many(self, ctx: Any, args: list[str]) -> int | None:
         """The first word that, with those before it, is more than this command takes."""
         for place, word in enumerate(args):
-            free = type(ctx)(self, info_name=ctx.info_name, parent=ctx.parent)
-            free.ignore_unknown_options = free.allow_extra_args = free.resilient_parsing = True
+            free = self._lenient(ctx)
             # An option of ours may still lack its value
             with suppress(typer.TyperException):
                 super().parse_args(free, args[: place + 1])
                 if word in [extra for extra in free.args if not extra.startswith("-")]:
                     return place
         return None
+
+    def _lenient(self, ctx: Any) -> Any:
+        """A context for parsing whatever is there."""
+        free = type(ctx)(self, info_name=ctx.info_name, parent=ctx.parent)
+        free.ignore_unknown_options = free.allow_extra_args = free.resilient_parsing = True
+        return free
+
+
+def _command_line(ctx: Any, args: list[str], place: int) -> str:
+    """What should have been typed: ``args`` with -- ahead of the word at ``place``."""
+    import shlex
+
+    return shlex.join([*ctx.command_path.split(), *args[:place], "--", *args[place:]])
 
 
 def _split(args: list[str]) -> tuple[list[str], list[str] | None]:

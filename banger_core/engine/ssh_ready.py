@@ -39,7 +39,7 @@ async def wait_for_ssh(
 
     Raises GuestFailed after ``timeout`` seconds, or when ``alive()`` says that the VM is gone.
     """
-    began, last = time.monotonic(), "nothing listens"
+    began, last = time.monotonic(), ""
     least = _FIRST
     if hint is not None:
         await _hinted(hint, alive, min(_QUIET, timeout))
@@ -49,17 +49,22 @@ async def wait_for_ssh(
     while (waited := time.monotonic() - began) < timeout:
         if not alive():
             raise _failed(f"{name} stopped before it answered", "its VMM has ended", name)
-        patience = min(max(least, waited / 4), longest, timeout - waited)
+        wanted = min(max(least, waited / 4), longest)
+        patience = min(wanted, timeout - waited)
         attempt = asyncio.create_task(_greets(host, port, patience))
         if await _overtaken(attempt, hint):
             hint, least = asyncio.Event(), _TOLD
             continue
-        if not (last := attempt.result()):
+        if not (said := attempt.result()):
             return
+        # An attempt that was cut short by the deadline may not have heard what others did
+        last = said if patience == wanted or not last else last
         if await _overtaken(asyncio.create_task(asyncio.sleep(_PAUSE)), hint):
             hint, least = asyncio.Event(), _TOLD
     raise _failed(
-        f"{name} did not answer over SSH within {timeout:g} s", f"{host}:{port}: {last}", name
+        f"{name} did not answer over SSH within {timeout:g} s",
+        f"{host}:{port}: {last or 'nothing listens'}",
+        name,
     )
 
 

@@ -77,7 +77,7 @@ class Chooser:
         try:
             pin = await sources.load(name).resolve(wanted, self._context(name))
         except BangerError as problem:
-            problem.hints = (*self._meant(text), *problem.hints)
+            problem.hints = tuple(dict.fromkeys([*self._meant(text), *problem.hints]))
             raise
         check_architecture(pin)
         return pin

@@ -20,6 +20,16 @@ from banger_core.client.session import COMMAND_MAX
         (("vm", "start"), "missing argument 'VM…'", ("banger vm start --help",)),
         (("vm", "exec", "web"), "missing argument", ("banger vm exec --help",)),
         (("vm", "run", "--mem", "1G"), "no such option: --mem", ("did you mean --memory?",)),
+        (
+            ("vm", "run", "uname", "-a"),
+            "no such option: -a",
+            ("banger vm run -- uname -a", "banger vm run --help"),
+        ),
+        (
+            ("vm", "run", "--rm", "--name", "x", "ls", "--color", "-la"),
+            "no such option: --color",
+            ("banger vm run --rm --name x -- ls --color -la",),
+        ),
         (("vm", "run", "--frob"), "no such option: --frob", ("banger vm run --help",)),
         (("vm", "run", "--"), "there is no command after --", ("leave -- away for a shell",)),
         (("vm", "run", "--rm", "-d"), "--rm and -d exclude each other", ("leave one",)),
@@ -43,6 +53,11 @@ def test_mistyped_commands(house, words, error, hints):
         assert any(given.startswith(hint) for given in failure.hints), failure.hints
     # No daemon was started for it
     assert not house.state.exists()
+
+
+@pytest.mark.parametrize("words", [("--name", "web", "--zz"), ("-q", "--zz"), ("--zz",)])
+def test_no_command_is_seen_where_there_is_none(house, words):
+    assert house.fails("vm", "run", *words, code=2).hints == ("banger vm run --help",)
 
 
 @pytest.fixture

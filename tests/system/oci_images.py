@@ -5,12 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import signal
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backports import zstd
+from oci_registries import Server
 
 _MEDIA = "application/vnd.oci.image"
 _LEAST = 1 << 22
@@ -52,39 +48,12 @@ class Registry:
 @contextmanager
 def running_registry(home: Path) -> Iterator[Registry]:
     """Run a registry that keeps its blobs below ``home``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
-    (home / "config.yml").write_text(
-        "version: 0.1\n"
-        f"storage: {{filesystem: {{rootdirectory: {home}/store}}}}\n"
-        f"http: {{addr: '{host}'}}\n"
-        "log: {level: error}\n"
-    )
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["docker-registry", "serve", str(home / "config.yml")], stdout=log, stderr=log
-        )
+    server = Server(home)
     try:
-        _wait_for(process, host)
-        yield Registry(host, home)
+        yield Registry(server.host, home)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        server.stop()
         shutil.rmtree(home / "store", ignore_errors=True)
-
-
-def _wait_for(process: subprocess.Popen[bytes], host: str) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "docker-registry ended"
-        try:
-            urllib.request.urlopen(f"http://{host}/v2/", timeout=5).close()
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("docker-registry does not answer")
 
 
 def write_layout(

@@ -5,9 +5,11 @@ after it was stopped.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -23,6 +25,18 @@ use IO::Socket::INET;
 my $s = IO::Socket::INET->new(LocalPort => %d, Proto => "udp") or die $@;
 while (my $from = $s->recv(my $data, 999)) { send $s, "udp:$data", 0, $from }
 """
+
+
+def free_ports(count):
+    """Ports that nobody has at any address of this host, below those that the kernel gives out."""
+    found = []
+    while len(found) < count:
+        port = random.randrange(10_000, 30_000)
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with suppress(OSError), datagrams, socket.create_server(("0.0.0.0", port)):
+            datagrams.bind(("0.0.0.0", port))
+            found.append(port)
+    return found
 
 
 def serve(banger, program, port):
@@ -55,60 +69,58 @@ def udp(address, port):
 
 
 def eventually(ask, wanted):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (found := ask()) != wanted:
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
 
 
 def test_ports_of_a_machine(banger):
-    banger.ok("vm", "run", "-d", "--name", "web", "-p", "8080:80", "-p", "5353/udp")
+    first, second, datagrams = free_ports(3)
+    published = [f"{first}:80", f"{datagrams}:5353/udp"]
+    banger.ok("vm", "run", "-d", "--name", "web", "-p", published[0], "-p", published[1])
     shown = banger.json("vm", "show", "web")
     address = shown["address"]
-    assert shown["ports"] == ["8080:80", "5353/udp"]
+    assert shown["ports"] == published
     serve(banger, TCP_ECHO, 80)
     serve(banger, UDP_ECHO, 5353)
-    eventually(lambda: tcp(address, 8080), "tcp:hello\n")
-    assert udp(address, 5353) == "udp:hello"
+    eventually(lambda: tcp(address, first), "tcp:hello\n")
+    eventually(lambda: udp(address, datagrams), "udp:hello")
 
     # At the machine's own address and nowhere else
-    assert tcp("127.0.0.1", 8080) == ""
+    assert tcp("127.0.0.1", first) == ""
 
-    taken = banger.run("net", "forward", "add", "web", "8080:81")
+    taken = banger.run("net", "forward", "add", "web", f"{first}:81")
     assert taken.returncode == 1
-    assert b"tcp port 8080 of web is published already" in taken.stderr
+    assert f"tcp port {first} of web is published already".encode() in taken.stderr
     with socket.create_server((address, 0)) as stranger:
         port = stranger.getsockname()[1]
         refused = banger.run("net", "forward", "add", "web", f"{port}:80")
         assert refused.returncode == 1, refused.stderr
         assert f"tcp port {address}:{port} cannot be published".encode() in refused.stderr
-    assert banger.json("vm", "show", "web")["ports"] == ["8080:80", "5353/udp"]
+    assert banger.json("vm", "show", "web")["ports"] == published
 
     # A daemon that knows the machine only from its records
     os.kill(banger.daemon_pid(), signal.SIGKILL)
-    banger.ok("net", "forward", "add", "web", "9090:80")
-    assert tcp(address, 9090) == "tcp:hello\n"
-    banger.ok("net", "forward", "remove", "web", "8080")
-    assert tcp(address, 8080) == ""
-    assert [
-        row["host_port"] for row in banger.json("net", "forward", "list", "web")["forwards"]
-    ] == [
-        5353,
-        9090,
-    ]
-    unknown = banger.run("net", "forward", "remove", "web", "8080")
+    banger.ok("net", "forward", "add", "web", f"{second}:80")
+    assert tcp(address, second) == "tcp:hello\n"
+    banger.ok("net", "forward", "remove", "web", str(first))
+    assert tcp(address, first) == ""
+    rows = banger.json("net", "forward", "list", "web")["forwards"]
+    assert sorted(row["host_port"] for row in rows) == sorted([datagrams, second])
+    unknown = banger.run("net", "forward", "remove", "web", str(first))
     assert unknown.returncode != 0
-    assert b"9090/tcp" in unknown.stderr
+    assert f"{second}/tcp".encode() in unknown.stderr
 
     banger.ok("vm", "stop", "web")
-    assert tcp(address, 9090) == ""
-    with socket.create_server((address, 9090)):
+    assert tcp(address, second) == ""
+    with socket.create_server((address, second)):
         blocked = banger.run("vm", "start", "web")
         assert blocked.returncode == 1
-        assert f"tcp port 9090 is taken on {address}".encode() in blocked.stderr
+        assert f"tcp port {second} is taken on {address}".encode() in blocked.stderr
     banger.ok("vm", "start", "web")
     serve(banger, TCP_ECHO, 80)
-    eventually(lambda: tcp(address, 9090), "tcp:hello\n")
+    eventually(lambda: tcp(address, second), "tcp:hello\n")
 
 
 def test_ports_that_cannot_be(banger):

@@ -93,8 +93,8 @@ def test_a_terminal_gets_a_real_shell(banger):
     child.expect("41 123")
     child.expect("TERM is xterm-256color")
     child.expect("/dev/pts/")
-    child.sendline("sleep 100")
-    time.sleep(1)
+    child.sendline("sh -c 'echo sl''eeps; exec sleep 100'")
+    child.expect("sleeps")
     child.sendintr()
     child.expect(r"root@shell:[^\r\n]*# ")
     child.sendline("exit 3")
@@ -123,7 +123,8 @@ def test_signals_reach_the_guest_and_rm_still_removes_everything(banger, signum)
 
 
 def test_ctrl_c_while_booting_leaves_nothing(banger):
-    child = banger.popen("vm", "run", "--rm", "--name", "early", "--", "true",
+    # However fast it boots, it is not over before it is interrupted
+    child = banger.popen("vm", "run", "--rm", "--name", "early", "--", "sleep", "600",
                          stderr=subprocess.PIPE)  # fmt: skip
     deadline = time.monotonic() + 60
     while "early" not in banger.vm_names():

@@ -34,7 +34,7 @@ class Server:
 
     def _listening(self):
         """Wait until it says where it listens: the kernel chose the port."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             said = self._log.read_text()
             if found := re.search(r"listening on (127\.0\.0\.1:[0-9]+)", said):

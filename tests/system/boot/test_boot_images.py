@@ -15,7 +15,7 @@ from banger_qemu.machines import architecture
 from banger_qemu.probe import MARK
 from banger_qemu.tsc import host_tsc_khz
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 def clean(disk: Path) -> bool:
@@ -34,7 +34,7 @@ def test_busybox_image_with_its_own_init(boot, boot_parts, small_disk):
             _, output, _ = await guest.run("/bin/busybox readlink /proc/1/exe; echo $HOME $0")
             assert output == "/bin/busybox\n/root /bin/sh\n"
             await guest.run("banger-poweroff")
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(60):
                 assert (await guest.machine.wait()).reason == "guest-shutdown"
         assert clean(guest.dirs.root_disk)
 
@@ -53,7 +53,7 @@ def test_scratch_image(boot, boot_parts, small_disk, initrd):
             assert (await guest.run("cat /etc/passwd"))[1].startswith("root:x:0:0:")
             assert (await guest.run("banger-exec a1 ls /"))[0] == 0
             await guest.run("banger-poweroff")
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(60):
                 assert (await guest.machine.wait()).reason == "guest-shutdown"
         assert clean(guest.dirs.root_disk)
 
@@ -109,8 +109,8 @@ def test_driver_controls_the_machine(boot, boot_parts, cx):
             spec = driver.launch(guest.plan, guest.dirs, "tcg")
             guest.machine = await driver.adopt(spec, machine.process, cx)
             waiting = asyncio.create_task(guest.machine.wait())
-            await guest.machine.stop(20)
-            async with asyncio.timeout(5):
+            await guest.machine.stop(60)
+            async with asyncio.timeout(60):
                 ended = await waiting
             assert ended.reason == "guest-shutdown"
         assert clean(guest.dirs.root_disk)
@@ -125,7 +125,7 @@ def test_panic_has_a_name(boot, boot_parts):
         async with boot(boot_parts.debian) as guest:
             await guest.run("until grep -q pvpanic_mmio /proc/modules; do sleep 0.1; done")
             crash = asyncio.create_task(guest.run("sleep 0.2; echo c >/proc/sysrq-trigger"))
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(60):
                 ended = await guest.machine.wait()
             assert (ended.status, ended.reason) == (1, "guest-panic")
             crash.cancel()

@@ -11,7 +11,7 @@ import pytest
 
 from banger_core.model import ImageConfig
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
@@ -84,7 +84,7 @@ def test_sessions_of_an_image_with_a_user(boot, disk, tmp_path):
             assert (await guest.run("banger-as root ls /evil"))[0] == 1
 
             await guest.run("banger-poweroff")
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(60):
                 assert (await guest.machine.wait()).reason == "guest-shutdown"
 
     asyncio.run(run())
@@ -202,7 +202,7 @@ async def _files_are_the_users(guest, tmp_path):
 
 def _terminal_is_the_users(guest):
     argv = guest.ssh_argv("-tt")
-    with pexpect.spawn(argv[0], argv[1:], timeout=30, env={"TERM": "client-term"}) as shell:
+    with pexpect.spawn(argv[0], argv[1:], timeout=60, env={"TERM": "client-term"}) as shell:
         shell.sendline("PS1=; stat -c 'owner is %u' $(tty); echo $TERM-; echo opened >/dev/tty")
         shell.expect_exact("owner is 1000")
         shell.expect_exact("client-term-")
@@ -219,7 +219,7 @@ def _terminal_is_the_users(guest):
     with pexpect.spawn(
         argv[0],
         [*argv[1:], "banger-exec tty1 sh -c 'tty; echo g''o >$(tty); exec sleep 100'"],
-        timeout=30,
+        timeout=60,
     ) as program:
         program.expect_exact("/dev/pts/")
         program.expect_exact("go")
@@ -260,7 +260,7 @@ def test_an_image_whose_user_directory_and_program_are_missing(boot, boot_parts,
                 lost,
             )
             await guest.run("banger-poweroff")
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(60):
                 assert (await guest.machine.wait()).reason == "guest-shutdown"
 
     asyncio.run(run())

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from banger_core.config.settings import Settings
-from banger_core.errors import NotFound, UsageProblem
+from banger_core.errors import NotFound, Unreachable, UsageProblem
 from banger_core.model import ImagePin, ImageRecord, KernelPin
 from banger_core.plan.choose import Chooser, host_architecture
 from banger_core.testing.fakes.images import FakeSource
@@ -164,6 +164,28 @@ def test_platform_reaches_the_source(chooser, monkeypatch):
         ("fake://web", "linux/other"),
         ("fake://web", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "hints"),
+    [
+        ("my-imgae", ("did you mean my-image?", "look it up")),
+        ("debian:bookworm", ("did you mean debian://bookworm?", "look it up")),
+        ("nothing-like-it", ("look it up",)),
+        # Who names a source means that one
+        ("fake://my-imgae", ("look it up",)),
+    ],
+)
+def test_a_bare_name_that_its_source_cannot_give_may_mean_what_is_here(
+    chooser, monkeypatch, text, hints
+):
+    async def offline(*_):
+        raise Unreachable("cannot find the server", hints=["look it up"])
+
+    monkeypatch.setattr(FakeSource, "resolve", offline)
+    with pytest.raises(Unreachable) as caught:
+        asyncio.run(chooser(image("my-image"), image("web")).image(text))
+    assert caught.value.hints == hints
 
 
 def test_bare_name_without_its_source_says_what_to_install(chooser):

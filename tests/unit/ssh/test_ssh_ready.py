@@ -96,7 +96,7 @@ def test_nothing_listens_until_the_deadline():
     async def scene():
         async with listening(hang) as port:
             pass
-        await wait_for_ssh("127.0.0.1", port, 0.3, lambda: True, None, "web")
+        await wait_for_ssh("127.0.0.1", port, 1.0, lambda: True, None, "web")
 
     with pytest.raises(GuestFailed, match="web did not answer") as problem:
         asyncio.run(scene())
@@ -114,7 +114,7 @@ def test_another_server_is_not_taken_for_ssh(says, why):
         await writer.drain()
 
     with pytest.raises(GuestFailed) as problem:
-        probe(serve, timeout=0.4)
+        probe(serve, timeout=1.5)
     assert why in problem.value.cause
 
 
@@ -150,8 +150,8 @@ def test_the_hint_starts_an_attempt_at_once():
                 wait_for_ssh("127.0.0.1", port, 60, lambda: True, hint, "web")
             )
             await hint.wait()
-            await asyncio.wait_for(greeted.wait(), 5)
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(greeted.wait(), 30)
+            await asyncio.wait_for(waiting, 30)
 
     asyncio.run(scene())
 
