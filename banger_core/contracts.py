@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Accel,
         CacheItem,
         Entry,
+        Event,
         Finding,
         Forward,
         GuestFiles,
@@ -352,7 +353,7 @@ class Service(Protocol):
         """
 
 
-# --- SSH policy and doctor -------------------------------------------------------------------
+# --- SSH policy, event sinks and doctor ------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +376,17 @@ class SshPatch:
 
 SshPolicyLayer = Callable[[SshFacts], SshPatch]
 """A pure function; ``load`` names it directly."""
+
+
+class EventSink(Protocol):
+    """Observes what happens. Nothing waits for a sink, and nothing that it does changes what is
+    done: one that fails is named in the log, one that is slower than events come loses the oldest.
+    """
+
+    async def handle(self, event: Event, cx: Context) -> None:
+        """Take note of one event. They come one at a time, in the order of ``event.seq``, each once
+        (but not those of the time when no daemon runs). Takes at most 10 seconds.
+        """
 
 
 class DoctorCheck(Protocol):

@@ -12,6 +12,7 @@ from typing import Literal
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LOAD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_KIND = re.compile(r"[a-z-]+(\.[a-z-]+)*(\.\*)?|\*")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 _OWN = "vm image kernel net ssh ps daemon doctor plugin config completion version"
@@ -144,6 +145,31 @@ class Command(Declared):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service(Declared):
     """Works beside the daemon and answers questions; see ``contracts.Service``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSink(Declared):
+    """Observes what happens; see ``contracts.EventSink``.
+
+    ``kinds`` are those of the events that it gets, ``vm.*`` all that begin so; without any it gets
+    everything but ``progress`` and ``step``, which come many times a second.
+    """
+
+    kinds: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        Declared.__post_init__(self)
+        for kind in self.kinds:
+            if not _KIND.fullmatch(kind):
+                raise ValueError(f"{self.name}: {kind!r} is no kind of events, as vm.ready or vm.*")
+
+    def wants(self, kind: str) -> bool:
+        """Say whether events of ``kind`` are for this sink."""
+        if not self.kinds:
+            return kind not in ("progress", "step")
+        return any(
+            kind.startswith(one[:-1]) if one.endswith("*") else kind == one for one in self.kinds
+        )
 
 
 def _check_schemes(name: str, schemes: tuple[str, ...]) -> None:

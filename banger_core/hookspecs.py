@@ -199,6 +199,30 @@ class Hooks:
         return ()
 
     @hookspec
+    def banger_event_sinks(self) -> Iterable[declare.EventSink]:
+        """Yield the event sinks: each is told what happens, and cannot change it.
+
+        Example::
+
+            from banger_core.api import EventSink, hookimpl
+
+            BANGER_API = 1
+
+            @hookimpl
+            def banger_event_sinks():
+                yield EventSink(
+                    name="chat",
+                    summary="Tells the team's chat which machines come and go",
+                    load="acme_banger.chat:Chat",
+                    kinds=("vm.*",),
+                )
+
+        When it is not called: for each event. The class behind ``load`` is imported when the daemon
+        starts, and gets the events of the kinds that it asked for.
+        """
+        return ()
+
+    @hookspec
     def banger_doctor_checks(self) -> Iterable[declare.DoctorCheck]:
         """Yield the doctor checks: each looks at one aspect of the host.
 

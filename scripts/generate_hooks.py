@@ -36,7 +36,11 @@ written for another `BANGER_API`.
 |---|---|---|
 """
 
-USES = {"catalogue": "chosen by name", "layers": "all apply, in declared order"}
+USES = {
+    "catalogue": "chosen by name",
+    "layers": "all apply, in declared order",
+    "sinks": "all are told, each alone",
+}
 
 
 def page() -> str:

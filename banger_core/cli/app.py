@@ -21,6 +21,9 @@ PLUGINS = "BANGER_PLUGINS"
 """Which plugins may be used; set but empty: none."""
 NO_PLUGINS = "no_plugins"
 
+TRACE = "BANGER_TRACE"
+"""``hooks``: say what the plugins' hooks give, before the command does its work."""
+
 _CLI = "banger_core.cli"
 
 MEMBERS = {
@@ -144,3 +147,8 @@ def _apply(*, no_plugins: bool) -> None:
     if no_plugins:
         # The environment reaches a daemon that this command starts
         os.environ[PLUGINS] = ""
+    if os.environ.get(TRACE):
+        from banger_core.config.paths import Paths
+        from banger_core.plugins.index import load_index
+
+        load_index(Paths.from_environment())

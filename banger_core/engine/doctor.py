@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from banger_core.errors import BangerError
 from banger_core.model import Finding
-from banger_core.plan.review import missing_needs
+from banger_core.plugins.health import failed_plugins, old_ways
+from banger_core.plugins.needs import missing_needs
 from banger_core.sizes import format_size
 
 if TYPE_CHECKING:
@@ -84,14 +85,5 @@ def _space(engine: Engine) -> list[Finding]:
 
 
 def _plugins(engine: Engine) -> list[Finding]:
-    return [
-        Finding(
-            level="fail",
-            subject=f"plugin {plugin.name}",
-            message=f"{plugin.distribution} {plugin.version} is {plugin.status}",
-            why=plugin.error,
-            fix=f"pip install --upgrade {plugin.distribution}, or BANGER_DISABLE={plugin.name}",
-        )
-        for plugin in engine.registry.plugins()
-        if plugin.status in ("broken", "incompatible")
-    ]
+    plugins = engine.registry.plugins()
+    return [*failed_plugins(plugins), *old_ways(plugins)]

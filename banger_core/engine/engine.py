@@ -21,6 +21,7 @@ from banger_core.engine.operations import Operation, Operations
 from banger_core.engine.reconcile import Reconciler
 from banger_core.engine.run import run
 from banger_core.engine.services import Services
+from banger_core.engine.sinks import Sinks
 from banger_core.engine.ssh import identity, run_in_guest
 from banger_core.engine.ssh_identity import identity_path
 from banger_core.engine.ssh_include import write_include
@@ -57,12 +58,14 @@ class Engine:
         self.masters = Masters(self)
         self.services = Services(self)
         self._reconciler = Reconciler(self)
+        self._sinks = Sinks(self)
         self._consoles: dict[str, ConsoleRing] = {}
         self._identity = asyncio.Lock()
         self._timer: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Settle what an earlier daemon left, adopt its VMs, and start looking after them."""
+        self._sinks.open()
         self._offer_to_ssh()
         await self._reconciler.at_start()
         await self._reconciler.expire()
@@ -76,6 +79,7 @@ class Engine:
         await self.operations.close()
         await self.machines.close()
         await self.masters.close()
+        await self._sinks.close()
         self._database.close()
 
     def context(self, plugin: str, operation: Operation | None = None) -> PluginContext:

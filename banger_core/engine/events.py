@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,24 +17,36 @@ BACKLOG = 10_000
 
 
 class Subscription:
-    """One listener's queue. A listener that falls behind loses the oldest events."""
+    """One listener's queue. A listener that falls behind loses the oldest events; ``lost`` says
+    how many, of those that it did not get.
+    """
 
-    def __init__(self, operation: str) -> None:
-        self._operation = operation
+    def __init__(self, wants: Callable[[Event], bool]) -> None:
+        self._wants = wants
         self._waiting: deque[Event] = deque(maxlen=BACKLOG)
         self._arrived = asyncio.Event()
+        self._closed = False
+        self.lost = 0
 
     def offer(self, event: Event) -> None:
         """Queue ``event`` when this listener wants it."""
-        if not self._operation or event.operation == self._operation:
+        if self._wants(event):
+            self.lost += len(self._waiting) == BACKLOG
             self._waiting.append(event)
             self._arrived.set()
 
+    def close(self) -> None:
+        """Let whoever iterates come to an end after what waits now."""
+        self._closed = True
+        self._arrived.set()
+
     async def __aiter__(self) -> AsyncIterator[Event]:
-        """Yield events as they come, for ever."""
+        """Yield events as they come, until ``close``."""
         while True:
             while self._waiting:
                 yield self._waiting.popleft()
+            if self._closed:
+                return
             self._arrived.clear()
             await self._arrived.wait()
 
@@ -63,9 +75,19 @@ class EventBus:
         return event
 
     @contextmanager
-    def subscribe(self, *, operation: str = "", since: int | None = None) -> Iterator[Subscription]:
-        """Listen, to one operation or to all; with ``since``, first what came after that."""
-        subscription = Subscription(operation)
+    def subscribe(
+        self,
+        *,
+        operation: str = "",
+        since: int | None = None,
+        wants: Callable[[str], bool] = lambda _: True,
+    ) -> Iterator[Subscription]:
+        """Listen, to one operation or to all, to the kinds of events that it ``wants``; with
+        ``since``, first what came after that.
+        """
+        subscription = Subscription(
+            lambda event: operation in ("", event.operation) and wants(event.kind)
+        )
         if since is not None:
             for event in self._history:
                 if event.seq > since:

@@ -142,7 +142,9 @@ class MachineRoom:
             raise
         await self._engine.masters.begin(record)
         operation.mark("ready")
-        self._engine.events.publish("vm.ready", vm=record.id, operation=operation.id)
+        self._engine.events.publish(
+            "vm.ready", vm=record.id, operation=operation.id, name=record.name
+        )
         return record, target
 
     async def stop(self, ref: str, operation: Operation, *, force: bool = False) -> VmRecord:
@@ -167,7 +169,9 @@ class MachineRoom:
                 await self._not_stopped(record, problem)
                 raise
             self._machines.pop(record.id, None)
-            self._engine.events.publish("vm.stopped", vm=record.id, operation=operation.id)
+            self._engine.events.publish(
+                "vm.stopped", vm=record.id, operation=operation.id, name=record.name
+            )
             return self.update(_ended(record, ""))
 
     async def _shut_down(self, record: VmRecord, operation: Operation) -> None:
@@ -283,7 +287,9 @@ class MachineRoom:
             self._watchers.pop(vm_id, None)
             record = self._engine.records.vm(vm_id)
             if record.state in (VmState.RUNNING, VmState.PAUSED):
-                self._engine.events.publish("vm.exited", vm=vm_id, reason=ended.reason)
+                self._engine.events.publish(
+                    "vm.exited", vm=vm_id, name=record.name, reason=ended.reason
+                )
                 await self.end(record, "" if _clean(ended) else f"the VM ended: {ended.reason}")
 
     async def close(self) -> None:

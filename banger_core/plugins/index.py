@@ -21,11 +21,12 @@ from banger_core.config.paths import secure_dir
 from banger_core.errors import HostNotReady
 from banger_core.plugins.record import PluginRecord, Stamp, stamp
 from banger_core.plugins.selection import Selection
+from banger_core.plugins.trace import wants_fresh
 
 if TYPE_CHECKING:
     from banger_core.config.paths import Paths
 
-_FORMAT = 1
+_FORMAT = 2
 _DECLARE = str(Path(__file__).parent.parent / "declare.py")
 
 
@@ -60,6 +61,8 @@ def load_index(paths: Paths, *, no_plugins: bool = False, refresh: bool = False)
     cannot be written is no error. Raises UsageProblem when the configuration, which may disable
     plugins, cannot be read.
     """
+    # Hooks are called only when the index is built anew: no trace comes out of a cache
+    refresh = refresh or wants_fresh()
     environment, config = _environment(), stamp(os.fspath(paths.settings_file))
     old = None if refresh else _true_cache(paths.plugin_index, environment)
     if old and old.config == config:

@@ -19,7 +19,7 @@ class Kind(Generic[D]):
     hook: str
     noun: str
     declares: type[D]
-    shape: Literal["catalogue", "layers"]
+    shape: Literal["catalogue", "layers", "sinks"]
     contract: type | None
 
 
@@ -66,6 +66,13 @@ NETWORK_ATTACHMENTS = Kind(
     contracts.NetworkAttachment,
 )
 SSH_POLICIES = Kind("banger_ssh_policies", "SSH policy", declare.SshPolicy, "layers", None)
+EVENT_SINKS = Kind(
+    "banger_event_sinks",
+    "event sink",
+    declare.EventSink,
+    "sinks",
+    contracts.EventSink,
+)
 DOCTOR_CHECKS = Kind(
     "banger_doctor_checks",
     "doctor check",
@@ -91,6 +98,7 @@ KINDS: tuple[Kind[declare.Declared], ...] = (
     VMM_DRIVERS,
     NETWORK_ATTACHMENTS,
     SSH_POLICIES,
+    EVENT_SINKS,
     DOCTOR_CHECKS,
     COMMANDS,
     SERVICES,

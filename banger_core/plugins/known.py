@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from banger_core.plugins.installer import install_words
 
 if TYPE_CHECKING:
     from banger_core.plugins.record import PluginRecord
@@ -37,7 +37,7 @@ def install_advice(scheme: str, installed: Iterable[PluginRecord]) -> list[str]:
         if plugin.distribution == distribution and plugin.status != "ok":
             return [_obstacle(plugin)]
     # A daemon that runs knows the plugins that were there when it began
-    return [f"{_installer()} {distribution} && banger daemon stop"]
+    return [f"{shlex.join(install_words([distribution]))} && banger daemon stop"]
 
 
 def _obstacle(plugin: PluginRecord) -> str:
@@ -46,12 +46,3 @@ def _obstacle(plugin: PluginRecord) -> str:
             f"{plugin.label} is installed, but {plugin.error}: change that, then banger daemon stop"
         )
     return f"mend {plugin.label}, which is {plugin.status}: {plugin.error[:200]}"
-
-
-def _installer() -> str:
-    """The command that installs into the environment that banger runs in."""
-    python = shlex.quote(sys.executable or "python3")
-    if find_spec("pip") is None:
-        # As uv makes environments
-        return f"uv pip install --python {python}"
-    return f"{python} -m pip install"

@@ -13,6 +13,7 @@ from banger_core.api import API_VERSION
 from banger_core.hookspecs import PROJECT, Hooks
 from banger_core.jsonable import to_json
 from banger_core.plugins.kinds import BY_HOOK, Kind
+from banger_core.plugins.trace import traced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,9 @@ def collect(manager: pluggy.PluginManager, plugin: object, name: str) -> dict[st
     for caller in manager.get_hookcallers(plugin) or ():
         # Called alone, so that a failure has one author and stops nobody else
         function = next(i.function for i in caller.get_hookimpls() if i.plugin is plugin)
-        declared = _checked(BY_HOOK[caller.name], function())
+        with traced(f"{name} {caller.name}") as gave:
+            declared = _checked(BY_HOOK[caller.name], function())
+            gave += [declaration.name for declaration in declared]
         found[caller.name] = [to_json(declaration) for declaration in declared]
     return found
 

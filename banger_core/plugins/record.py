@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ class PluginRecord:
     ``name`` is the entry point, ``module`` what it names. ``error`` is one line, ``traceback``
     the whole story. ``declarations`` holds for each hook the JSON of what it declared.
     ``scanned`` is false while the module was never imported, because the plugin was disabled.
+    ``deprecations`` are the parts of the API that it uses and that will go.
     """
 
     name: str
@@ -34,6 +35,7 @@ class PluginRecord:
     traceback: str = ""
     declarations: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     scanned: bool = True
+    deprecations: Sequence[str] = ()
 
     @property
     def label(self) -> str:

@@ -15,6 +15,7 @@ from banger_core.plugins.index import Index, load_index
 from banger_core.plugins.isolation import isolate, isolated, plugin_error
 from banger_core.plugins.kinds import KINDS, SETTINGS, Kind, missing_methods
 from banger_core.plugins.known import install_advice
+from banger_core.plugins.trace import traced
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -145,6 +146,7 @@ class Registry:
     vmm_drivers: Catalogue[declare.VmmDriver, contracts.VmmDriver]
     network_attachments: Layers[declare.NetworkAttachment, contracts.NetworkAttachment]
     ssh_policies: Layers[declare.SshPolicy, contracts.SshPolicyLayer]
+    event_sinks: Catalogue[declare.EventSink, contracts.EventSink]
     doctor_checks: Catalogue[declare.DoctorCheck, contracts.DoctorCheck]
     commands: Catalogue[declare.Command, Any]
     services: Catalogue[declare.Service, contracts.Service]
@@ -175,12 +177,17 @@ class Registry:
             raise _clash("image scheme", scheme, [owner.plugin for owner in owners])
         return owners[0].declaration.name
 
+    def catalogues(self) -> list[Catalogue[Any, Any]]:
+        """Return the catalogue of every kind."""
+        return [getattr(self, kind.hook.removeprefix("banger_")) for kind in KINDS]
+
+    def every_offer(self) -> list[Offer[Any]]:
+        """Return all declarations of all kinds."""
+        return [offer for catalogue in self.catalogues() for offer in catalogue.offers()]
+
     def clashes(self) -> list[Conflict]:
         """Return one error for each name or scheme that several plugins declare."""
-        catalogues: list[Catalogue[Any, Any]] = [
-            getattr(self, kind.hook.removeprefix("banger_")) for kind in KINDS
-        ]
-        found = [clash for catalogue in catalogues for clash in catalogue.clashes()]
+        found = [clash for catalogue in self.catalogues() for clash in catalogue.clashes()]
         return found + [
             _clash("image scheme", scheme, [owner.plugin for owner in owners])
             for scheme, owners in self._schemes().items()
@@ -215,9 +222,11 @@ def _offers(kind: Kind[D], index: Index) -> list[Offer[D]]:
 def _load(kind: Kind[Any], offer: Offer[Any]) -> Any:
     declaration, plugin = offer.declaration, offer.plugin
     module, _, attribute = declaration.load.partition(":")
-    with isolated(plugin, kind.hook):
+    subject = f"{plugin.distribution}:{plugin.name} {kind.hook} {declaration.name} load"
+    with traced(subject) as gave, isolated(plugin, kind.hook):
         found = getattr(import_module(module), attribute)
         implementation = found() if kind.contract else found
+        gave.append(declaration.load)
     if missing := missing_methods(declaration, implementation):
         raise plugin_error(
             plugin, kind.hook, f"{declaration.load} has no method {', '.join(missing)}"

@@ -27,6 +27,7 @@ from banger_core.plugins.manager import (
     new_manager,
 )
 from banger_core.plugins.record import PluginRecord, Stamp, stamp
+from banger_core.plugins.trace import traced
 
 if TYPE_CHECKING:
     import pluggy
@@ -74,13 +75,16 @@ def examine(
     says what came out, and the files that decided it.
     """
     files: dict[str, Stamp] = {}
+    subject = f"{record.distribution}:{record.name}"
     try:
         # What a plugin prints must not get into the output of the command that is running
         with contextlib.redirect_stdout(sys.stderr):
             if plugin is None:
                 files |= _origin(record.module)
-                plugin = importlib.import_module(record.module)
-            found = collect(manager, plugin, f"{record.distribution}:{record.name}")
+                with traced(f"{subject} import") as gave:
+                    plugin = importlib.import_module(record.module)
+                    gave.append(record.module)
+            found = collect(manager, plugin, subject)
         return replace(record, declarations=found), files
     except IncompatiblePlugin as problem:
         return replace(record, status="incompatible", error=str(problem)), files

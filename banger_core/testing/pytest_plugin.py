@@ -20,12 +20,24 @@ if TYPE_CHECKING:
 
     from banger_core.config.paths import Paths
     from banger_core.plugins.registry import Registry
+    from banger_core.testing.clock import Clock
     from banger_core.testing.context import FakeContext
+    from banger_core.testing.engine import FakeEngine
+    from banger_core.testing.house import House
 
 # Contract suites explain their assertions themselves; this adds the values
 pytest.register_assert_rewrite("banger_core.testing.contracts")
 
 _CHECKS = "banger_leak_checks"
+
+
+CHANGES_HOST = "changes_host"
+"""The mark of tests in contract suites that change the host (and undo it)."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the mark of the contract suites means."""
+    config.addinivalue_line("markers", f"{CHANGES_HOST}: changes this host for a moment")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,3 +103,42 @@ def fake_context(banger_paths: Paths) -> Iterator[FakeContext]:
     context = FakeContext(banger_paths.state / "context")
     yield context
     context.close()
+
+
+@pytest.fixture
+def fake_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Time that passes as usual, and jumps when it is told to."""
+    from banger_core.testing.clock import Clock
+
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def fake_engine(banger_paths: Paths, fake_clock: Clock) -> Callable[..., FakeEngine]:
+    """A function from plugins to an engine with them and the fakes, in directories of the test's
+    own; its ``clock`` is ``fake_clock``.
+    """
+    from banger_core.testing.engine import FakeEngine
+
+    def make(*plugins: object, config: str = "") -> FakeEngine:
+        return FakeEngine(banger_paths, fake_clock, *plugins, config=config)
+
+    return make
+
+
+@pytest.fixture
+def banger_daemon(banger_paths: Paths, tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """A function from names of plugin modules to a whole banger with them and the fakes: a real
+    command line and a real daemon, which ends with the test.
+    """
+    from banger_core.testing.house import House
+
+    made: list[House] = []
+
+    def make(*modules: str, config: str = "") -> House:
+        made.append(House(banger_paths, tmp_path / "site", modules, config))
+        return made[-1]
+
+    yield make
+    for house in made:
+        house.close()

@@ -23,11 +23,13 @@ MAY_IMPORT = {
     **dict.fromkeys(SHELF - SPINE, SHELF),
     **dict.fromkeys(WORKSHOP - SHELF, WORKSHOP),
     "daemon": WORKSHOP,
+    "scaffold": {"errors"},
     "testing": WORKSHOP,
     "client": {"errors", "model", "jsonable", "sizes", "config.paths"},
     "ui": {"errors", "model", "jsonable", "sizes"},
     "cli": {"errors", "model", "jsonable", "sizes", "config.paths", "api", "client", "ui"}
-    | {"plugins.index"},
+    | {"config.edit", "config.file", "plugins.health", "plugins.index", "plugins.installer"}
+    | {"plugins.kinds", "scaffold"},
     "__main__": {"errors", "model", "config.paths", "client", "cli"},
 }
 """Room by room, what may be imported: a whole room or one module of it. Imports for types only

@@ -9,6 +9,7 @@ from banger_core.errors import NotFound
 from banger_core.model import Finding
 from banger_core.testing.contracts import (
     DoctorCheckContract,
+    EventSinkContract,
     GuestRuntimeContract,
     ImageSourceContract,
     KernelCatalogueContract,
@@ -103,3 +104,13 @@ class Counter:
 class TestCounter(ServiceContract):
     make = Counter
     questions = ("count",)
+
+
+class Memory:
+    async def handle(self, event, cx):
+        with (cx.state_dir / "kinds").open("a") as file:
+            file.write(f"{event.kind}\n")
+
+
+class TestMemory(EventSinkContract):
+    make = Memory

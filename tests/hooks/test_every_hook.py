@@ -79,6 +79,13 @@ def test_banger_ssh_policies(offered):
     assert policy.precedence == 400
 
 
+def test_banger_event_sinks(offered):
+    registry, sink = offered("banger_event_sinks")
+    assert registry.event_sinks.names() == ["chat"]
+    assert sink.wants("vm.ready")
+    assert not sink.wants("operation.done")
+
+
 def test_banger_doctor_checks(offered):
     registry, check = offered("banger_doctor_checks")
     assert registry.doctor_checks.declared("clock") == check
@@ -139,7 +146,7 @@ def test_every_declaration_has_a_hook():
 
 
 def test_every_hook_is_used_by_a_plugin_of_this_repository():
-    modules = [*ROOT.glob("plugins/*/src/*/plugin.py"), ROOT / "banger_core/networks/plugin.py"]
+    modules = [*ROOT.glob("*/*/src/*/plugin.py"), ROOT / "banger_core/networks/plugin.py"]
     used = "\n".join(module.read_text() for module in modules)
     unused = [hook for hook in HOOKS if f"def {hook}(" not in used]
     assert not unused, "a hook comes together with a plugin that uses it"

@@ -19,9 +19,12 @@ from banger_core.testing.contracts.kernel import KernelCatalogueContract, Kernel
 from banger_core.testing.contracts.network import NetworkContract
 from banger_core.testing.contracts.policy import SshPolicyContract
 from banger_core.testing.contracts.service import ServiceContract
+from banger_core.testing.contracts.settings import SettingsContract
+from banger_core.testing.contracts.sink import EventSinkContract
 
 __all__ = [
     "DoctorCheckContract",
+    "EventSinkContract",
     "GuestRuntimeContract",
     "ImageSourceContract",
     "KernelCatalogueContract",
@@ -29,6 +32,7 @@ __all__ = [
     "NetworkAttachmentContract",
     "NetworkContract",
     "ServiceContract",
+    "SettingsContract",
     "SshPolicyContract",
     "VmmDriverContract",
 ]

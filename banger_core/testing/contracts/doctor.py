@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pytest
+
 from banger_core.model import Finding
 from banger_core.testing.contracts.base import Contract
 
@@ -34,6 +36,7 @@ class DoctorCheckContract(Contract):
         asyncio.run(subject.check(cx))
         self.asks(before == [_content(place) for place in places], "check changes nothing")
 
+    @pytest.mark.changes_host
     def test_fix_says_what_was_done(self, subject: Any, cx: FakeContext) -> None:
         for finding in asyncio.run(subject.fix(cx)):
             self.asks(isinstance(finding, Finding), f"fix returns findings, not {finding!r}")

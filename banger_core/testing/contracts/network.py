@@ -7,6 +7,8 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pytest
+
 from banger_core.model import NetPlan, VmRequest
 from banger_core.testing.contracts.base import Contract
 
@@ -52,6 +54,7 @@ class NetworkContract(Contract):
         second = subject.plan(_IDS[0], VmRequest(), [first], self.settings)
         self.asks(first.ssh != second.ssh, "an address that is taken is not given again")
 
+    @pytest.mark.changes_host
     def test_up_and_down_can_be_repeated(self, subject: Any, cx: FakeContext) -> None:
         async def repeat() -> None:
             plan = subject.plan(_IDS[0], VmRequest(), [], self.settings)
@@ -64,5 +67,6 @@ class NetworkContract(Contract):
 
         asyncio.run(repeat())
 
+    @pytest.mark.changes_host
     def test_down_works_without_up(self, subject: Any, cx: FakeContext) -> None:
         asyncio.run(subject.down(subject.plan(_IDS[1], VmRequest(), [], self.settings), cx))

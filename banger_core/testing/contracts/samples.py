@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from banger_core.model import (
     GUEST_SSH_PORT,
+    Event,
     Forward,
     GuestPin,
     ImagePin,
@@ -101,3 +102,30 @@ def sample_record(name: str = "sample") -> VmRecord:
         created_at=0.0,
         host_key="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDsuUyfy0gs3iMfKEMTYjC9xYFAbmTyWlOGR6lSLCHRZ",
     )
+
+
+def sample_events() -> list[Event]:
+    """One event of every kind, as a VM comes and goes."""
+    kinds: list[tuple[str, dict[str, object]]] = [
+        ("operation.started", {"what": "run sample"}),
+        ("step", {"what": "resolving fake://small"}),
+        ("progress", {"what": "fake://small", "done": 1, "total": 2}),
+        ("notice", {"text": "a notice"}),
+        ("vm.ready", {"name": "sample"}),
+        ("operation.done", {"result": {"name": "sample"}}),
+        ("vm.exited", {"name": "sample", "reason": "guest-shutdown"}),
+        ("vm.stopped", {"name": "sample"}),
+        ("vm.deleted", {"name": "sample"}),
+        ("operation.failed", {"error": {"code": "guest", "error": "it did not start"}}),
+    ]
+    return [
+        Event(
+            seq=number,
+            time=1_700_000_000.0 + number,
+            kind=kind,
+            vm=VM_ID if kind.startswith("vm.") else "",
+            operation="op1",
+            data=data,
+        )
+        for number, (kind, data) in enumerate(kinds, 1)
+    ]

@@ -217,15 +217,9 @@ def test_doctor(here, daemon, levels, expected):
     assert here("doctor", "--fix")[0] == 0
 
 
-def test_plugins_and_configuration(here, daemon):
-    row = {"name": "qemu", "status": "active", "distribution": "banger-qemu", "version": "1"}
-    daemon.answers["GET /v1/plugins"] = lambda _: {"plugins": [row]}
+def test_configuration(here, daemon):
     config = {"file": "/x", "settings": [{"name": "image.default", "value": "a", "origin": "user"}]}
     daemon.answers["GET /v1/config"] = lambda _: config
-    assert here("plugin", "list")[1].splitlines()[1].split() == [
-        *("qemu", "active", "banger-qemu", "1", "-")
-    ]
-    assert json.loads(here("plugin", "list", "--json")[1]) == [row]
     assert here("config", "show")[1].splitlines()[1].split() == ["image.default", "a", "user"]
     assert json.loads(here("config", "show", "--json")[1]) == config
     assert here("config", "path")[1] == f"{Paths.from_environment().settings_file}\n"

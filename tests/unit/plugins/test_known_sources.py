@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from banger_core.errors import NotFound
-from banger_core.plugins import known
 from banger_core.plugins.index import Index
 from banger_core.plugins.record import PluginRecord
 from banger_core.plugins.registry import Registry
@@ -55,7 +54,7 @@ def test_unknown_scheme_gets_no_advice():
 
 
 def test_environment_without_pip_is_served_by_uv(monkeypatch):
-    monkeypatch.setattr(known, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     python = shlex.quote(sys.executable)
     hint = refusal("oci")[0]
     assert hint == f"uv pip install --python {python} banger-oci && banger daemon stop"

@@ -1,0 +1,1 @@
+"""An audit log of banger as JSON lines."""
