@@ -156,8 +156,9 @@ def test_disable_and_enable_keep_the_rest_of_the_file(cli, home, toy):
 def test_enable_one_of_a_disabled_distribution(cli, home, site):
     place = install_plugin(site, "red", source="BANGER_API = 1", distribution="colours")
     (place / "entry_points.txt").write_text(
-        "[banger]\nred = colours_red_plugin\npink = colours_red_plugin\n"
+        "[banger]\nred = colours_red_plugin\npink = colours_pink_plugin\n"
     )
+    (site / "colours_pink_plugin.py").write_text("BANGER_API = 1")
     assert cli("plugin", "disable", "colours").returncode == 0
     assert {rows(cli)[name]["status"] for name in ("red", "pink")} == {"disabled"}
     write_config('[plugins]\ndisabled = ["Colours"]\n')

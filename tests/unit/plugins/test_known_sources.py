@@ -54,9 +54,10 @@ def test_unknown_scheme_gets_no_advice():
 
 
 def test_environment_without_pip_is_served_by_uv(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     python = shlex.quote(sys.executable)
-    hint = refusal("oci")[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda _: None)
+        hint = refusal("oci")[0]
     assert hint == f"uv pip install --python {python} banger-oci && banger daemon stop"
     assert importlib.util.find_spec("pip") is not None
 
