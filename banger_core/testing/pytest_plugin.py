@@ -30,14 +30,8 @@ pytest.register_assert_rewrite("banger_core.testing.contracts")
 
 _CHECKS = "banger_leak_checks"
 
-
 CHANGES_HOST = "changes_host"
 """The mark of tests in contract suites that change the host (and undo it)."""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Say what the mark of the contract suites means."""
-    config.addinivalue_line("markers", f"{CHANGES_HOST}: changes this host for a moment")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,9 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take back what a shell's ``&``, nohup and the like made this process ignore: programs
-    inherit that, and a test that interrupts one would wait for ever.
+    """Say what the mark of the contract suites means, and take back what a shell's ``&``, nohup
+    and the like made this process ignore: programs inherit that, and a test that interrupts one
+    would wait for ever.
     """
+    config.addinivalue_line("markers", f"{CHANGES_HOST}: changes this host for a moment")
     if config.getini(_CHECKS):
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
