@@ -47,6 +47,7 @@ class UserNetwork:
             gateway="10.0.2.2",
             nameserver="10.0.2.3",
             outbound=self.outbound and request.nat is not False,
+            host_access=request.host_access,
             forwards=tuple(each.at(address) for each in (ssh, *request.publish)),
         )
 

@@ -31,7 +31,9 @@ qemu-system-x86_64
 -device virtio-blk-device,drive=seed,serial=banger-seed
 -netdev user,id=net,ipv6=off,net=10.0.2.0/24,dhcpstart=10.0.2.15,host=10.0.2.2,dns=10.0.2.3,\
 hostfwd=tcp:127.1.2.3:1022-10.0.2.15:1022,hostfwd=udp:127.1.2.3:5353-10.0.2.15:53
--device virtio-net-device,netdev=net,mac=52:54:00:aa:bb:cc
+-netdev hubport,id=net-hub,hubid=1,netdev=net
+-netdev hubport,id=card,hubid=0
+-device virtio-net-device,netdev=card,mac=52:54:00:aa:bb:cc
 -device virtio-rng-device
 -device pvpanic -action panic=exit-failure"""
 
@@ -82,6 +84,20 @@ def test_the_same_input_gives_the_same_answer(driver, make_plan):
 def test_no_way_out_means_restricted(driver, make_plan):
     argv = driver.launch(make_plan(net={"outbound": False}), DIRS, "tcg").argv
     assert "restrict=on" in option(argv, "-netdev")[0].split(",")
+
+
+def test_access_to_the_host_and_no_way_out_take_the_fence_alone(driver, make_plan):
+    plan = make_plan(net={"outbound": False, "host_access": True})
+    spec = driver.launch(plan, DIRS, "tcg")
+    assert "restrict=on" not in option(spec.argv, "-netdev")[0]
+    assert spec.data["fence"]["host_access"] is True
+    assert spec.data["fence"]["outbound"] is False
+
+
+def test_where_everything_is_allowed_there_is_no_fence(driver, make_plan):
+    spec = driver.launch(make_plan(net={"host_access": True}), DIRS, "tcg")
+    assert len(option(spec.argv, "-netdev")) == 1
+    assert spec.data["fence"] is None
 
 
 def test_no_network_means_no_card(driver, make_plan):

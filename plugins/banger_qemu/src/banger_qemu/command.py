@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from banger_core.api import NetPlan, UsageProblem, VmDirs, VmPlan
+from banger_qemu.fence import Fence
+from banger_qemu.gate import CARD_HUB, NETWORK_HUB
 from banger_qemu.machines import Architecture, architecture
 
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -105,11 +107,19 @@ def _network(parts: Architecture, net: NetPlan) -> tuple[str, ...]:
         options.append(f"host={net.gateway}")
     if net.nameserver:
         options.append(f"dns={net.nameserver}")
-    if not net.outbound:
+    if not net.outbound and not net.host_access:
         options.append("restrict=on")
     options += [
         f"hostfwd={forward.protocol}:{forward.host_address}:{forward.host_port}"
         f"-{guest.ip}:{forward.guest_port}"
         for forward in net.forwards
     ]
-    return ("-netdev", ",".join(options), "-device", card)
+    if Fence.around(net) is None:
+        return ("-netdev", ",".join(options), "-device", card)
+    # Card and network are apart until the gate between them opens
+    return (
+        *("-netdev", ",".join(options)),
+        *("-netdev", f"hubport,id=net-hub,hubid={NETWORK_HUB},netdev=net"),
+        *("-netdev", f"hubport,id=card,hubid={CARD_HUB}"),
+        *("-device", card.replace("netdev=net", "netdev=card", 1)),
+    )

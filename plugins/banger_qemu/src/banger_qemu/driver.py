@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from banger_core.api import (
@@ -21,6 +22,7 @@ from banger_core.api import (
     process_alive,
 )
 from banger_qemu.command import command_line
+from banger_qemu.fence import Fence
 from banger_qemu.machine import QemuMachine
 from banger_qemu.machines import find_binary, without_name
 from banger_qemu.probe import decide
@@ -59,12 +61,13 @@ class QemuDriver:
     def launch(self, plan: VmPlan, dirs: VmDirs, accel: str) -> LaunchSpec:
         """Say how to start the VM."""
         sockets = {"qmp": dirs.runtime / "qmp.sock", "console": dirs.runtime / "console.sock"}
+        fence = Fence.around(plan.net)
         tsc_khz = self._tsc_khz if self._tsc_khz is not None else host_tsc_khz()
         return LaunchSpec(
             driver="qemu",
             argv=command_line(plan, dirs, accel, tsc_khz, **sockets),
             sockets=sockets,
-            data={"accel": accel},
+            data={"accel": accel, "fence": asdict(fence) if fence else None},
         )
 
     async def start(self, spec: LaunchSpec, cx: Context) -> QemuMachine:
@@ -80,11 +83,12 @@ class QemuDriver:
         process = await cx.spawn((binary, *spec.argv[1:]), directory=directory)
         machine = QemuMachine(spec, process, None)
         try:
-            qmp = await self._connect(spec, process)
+            machine = QemuMachine(spec, process, await self._connect(spec, process))
+            await machine.open_gate()
         except BaseException:
             await machine.kill()
             raise
-        return QemuMachine(spec, process, qmp)
+        return machine
 
     async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> QemuMachine:
         """Take over a VM that an earlier daemon started. One whose control socket does not answer

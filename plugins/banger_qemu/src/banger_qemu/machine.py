@@ -23,6 +23,8 @@ from banger_core.api import (
     wait_process,
 )
 from banger_qemu.command import CONSOLE
+from banger_qemu.fence import Fence
+from banger_qemu.gate import open_gate
 from banger_qemu.qmp import Qmp
 
 _LAST_WORDS = 1.0
@@ -37,6 +39,7 @@ class QemuMachine:
     def __init__(self, spec: LaunchSpec, process: ProcessId, qmp: Qmp | None) -> None:
         self._spec, self._process, self._qmp = spec, process, qmp
         self._console: asyncio.StreamWriter | None = None
+        self._gate = asyncio.Lock()
 
     @property
     def process(self) -> ProcessId:
@@ -120,10 +123,20 @@ class QemuMachine:
                 cause=answer,
                 hints=["ss -lntup"],
             )
+        await self.open_gate()
+
+    async def open_gate(self) -> None:
+        """Connect the card to its user network, fenced as the VM is to be now. Idempotent."""
+        facts = self._spec.data.get("fence")
+        if facts is None:
+            return
+        async with self._gate:
+            await open_gate(Fence(**facts), await self._control())
 
     async def remove_forward(self, forward: Forward) -> None:
         """Have QEMU stop listening there. Idempotent."""
         await self._monitor(f"hostfwd_remove net {_listener(forward)}")
+        await self.open_gate()
 
     async def _monitor(self, line: str) -> str:
         """Run a command of QEMU's monitor for people: some have no other form."""

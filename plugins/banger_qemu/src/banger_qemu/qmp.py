@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -63,6 +65,14 @@ class Qmp:
             raise GuestFailed(f"QEMU cannot {command}", cause=str(problem)) from problem
         finally:
             self._waiting.pop(number, None)
+
+    async def give(self, name: str, end: socket.socket) -> None:
+        """Give QEMU a copy of ``end``, which options call ``name``; one at a time."""
+        await self._writer.drain()
+        with socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno())) as wire:
+            # It comes with a byte of ours: a space between two messages
+            socket.send_fds(wire, [b" "], [end.fileno()])
+        await self.execute("getfd", fdname=name)
 
     async def closed(self) -> None:
         """Return when QEMU has closed the connection and everything it said has been read."""
