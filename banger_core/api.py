@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from banger_core.contracts import (
     CachingSource,
     Context,
+    HelperMachine,
     HostPin,
     KernelCatalogue,
     Layer,
@@ -52,6 +53,7 @@ from banger_core.errors import (
     UsageProblem,
 )
 from banger_core.model import (
+    GUEST_HELPER_PORT,
     GUEST_SSH_PORT,
     Accel,
     CacheItem,
@@ -159,6 +161,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "API_VERSION",
+    "GUEST_HELPER_PORT",
     "GUEST_SSH_PORT",
     "Accel",
     "AsJson",
@@ -183,6 +186,7 @@ __all__ = [
     "GuestFiles",
     "GuestPin",
     "GuestRuntime",
+    "HelperMachine",
     "HostNotReady",
     "HostPin",
     "HostileInput",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import asyncio
     import logging
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -310,6 +311,22 @@ class ForwardingMachine(Machine, Protocol):
 
     async def remove_forward(self, forward: Forward) -> None:
         """Stop listening there; connections that are open may go on. Idempotent."""
+
+
+@runtime_checkable
+class HelperMachine(Machine, Protocol):
+    """A VM whose guest helper can be reached without a network.
+
+    The driver gives its guest a virtio port named ``banger.helper`` (virtio specification,
+    "Console Device"), or a vsock device (vsock(7)), where the helper listens at port
+    ``GUEST_HELPER_PORT``. What is said there is the core's business.
+    """
+
+    async def helper(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the helper. One connection at a time; the guest may say nothing, or anything.
+        The reader keeps asyncio's default limit, so that a guest that floods it is throttled.
+        Raises OSError or GuestFailed when nobody can be there (now).
+        """
 
 
 class VmmDriver(Protocol):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
+from banger_core.netmodel import GUEST_HELPER_PORT as GUEST_HELPER_PORT
 from banger_core.netmodel import GUEST_SSH_PORT as GUEST_SSH_PORT
 from banger_core.netmodel import Forward as Forward
 from banger_core.netmodel import NetPlan as NetPlan

@@ -9,6 +9,9 @@ GUEST_SSH_PORT = 1022
 """Where the guest runtime's SSH server listens: privileged, so that no user of the guest can take
 it over, and not 22, which belongs to the image's own sshd."""
 
+GUEST_HELPER_PORT = 1022
+"""Where the guest helper listens on vsock: privileged, too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:

@@ -14,16 +14,7 @@ is said on stderr: exit status 127 for a program that is not there, else 126.
 
 from __future__ import annotations
 
-from importlib.resources import files as package_files
-
-from banger_core.errors import IntegrityError
-from banger_core.guest.elf import AARCH64, X86_64, static_program
-
-CODE = {X86_64: "become.x86_64", AARCH64: "become.aarch64"}
-"""The file in ``files/`` with the machine code for a processor (ELF ``e_machine``): hexadecimal
-in the first columns of a line, then the instruction."""
-
-_COLUMNS = 22
+from banger_core.guest.elf import machine_code, static_program
 
 _MISUSE, _REFUSED, _ANYTHING = 253, 254, 255
 
@@ -43,15 +34,7 @@ def become_program(machine: int) -> bytes:
     """Return the static program for a processor (ELF ``e_machine``). Raises IntegrityError for
     one that no guest has.
     """
-    if machine not in CODE:
-        raise IntegrityError(f"there is no guest runtime for processors of ELF type {machine}")
-    return static_program(machine, _code(CODE[machine]) + _table())
-
-
-def _code(name: str) -> bytes:
-    text = (package_files("banger_core.guest") / "files" / name).read_text("utf-8")
-    lines = (line for line in text.splitlines() if not line.startswith("#"))
-    return b"".join(bytes.fromhex(line[:_COLUMNS]) for line in lines)
+    return static_program(machine, machine_code("become", machine) + _table())
 
 
 def _table() -> bytes:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import struct
+from importlib.resources import files as package_files
 
 from banger_core.errors import IntegrityError
 
 X86_64 = 62
 AARCH64 = 183
 
+NAMES = {X86_64: "x86_64", AARCH64: "aarch64"}
+"""What the files of machine code for a processor (``e_machine``) end with."""
+
+_COLUMNS = 22
 _BASE = 0x400000
 _HEADERS = 64 + 56
 
@@ -24,6 +29,18 @@ def static_program(machine: int, code: bytes) -> bytes:
     )
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 4096)
     return identity + header + segment + code
+
+
+def machine_code(name: str, machine: int) -> bytes:
+    """Return the machine code of the program ``name`` for a processor (ELF ``e_machine``), from
+    ``files/``: hexadecimal in the first columns of a line, then the instruction. Raises
+    IntegrityError for a processor that no guest has.
+    """
+    if machine not in NAMES:
+        raise IntegrityError(f"there is no guest runtime for processors of ELF type {machine}")
+    file = package_files("banger_core.guest") / "files" / f"{name}.{NAMES[machine]}"
+    lines = (line for line in file.read_text("utf-8").splitlines() if not line.startswith("#"))
+    return b"".join(bytes.fromhex(line[:_COLUMNS]) for line in lines)
 
 
 def elf_machine(program: bytes) -> int:

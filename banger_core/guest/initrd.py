@@ -12,10 +12,11 @@ from importlib.resources import files as package_files
 from typing import TYPE_CHECKING
 
 from banger_core.errors import IntegrityError, UsageProblem
-from banger_core.guest.become import CODE, become_program
+from banger_core.guest.become import become_program
 from banger_core.guest.cpio import CpioWriter
-from banger_core.guest.elf import elf_machine
+from banger_core.guest.elf import NAMES, elf_machine
 from banger_core.guest.modules import ModuleTree
+from banger_core.guest.programs import PROGRAMS, small_program
 from banger_core.guest.reseed import reseed_program
 from banger_core.store.content import write_atomic
 
@@ -27,15 +28,19 @@ if TYPE_CHECKING:
 MODULES = {
     "early": ("virtio_mmio", "virtio_blk", "virtio_net", "ext4"),
     "pci": ("virtio_pci",),
-    "late": ("virtio-rng", "pvpanic-mmio", "virtio_console", "overlay"),
+    "port": ("virtio_console",),
+    "vsock": ("vmw_vsock_virtio_transport",),
+    "late": ("virtio-rng", "pvpanic-mmio", "overlay"),
 }
-"""What is loaded before the root disk can be mounted, on machines with a PCI bus, and when the
-guest already answers."""
+"""What is loaded before the root disk can be mounted, on machines with a PCI bus, for the guest
+helper's two ways to the host, and when the guest already answers."""
 
 SCRIPTS = {
     "init": "init",
+    "load": "banger/load",
     "handover": "banger/handover",
     "login": "banger/login",
+    "helper": "banger/helper",
     "enter": "export/enter",
     "user": "export/user",
     "pid1": "export/pid1",
@@ -128,6 +133,8 @@ def _add_programs(archive: CpioWriter, files: GuestFiles) -> None:
     archive.symlink("lib64", "export/lib")
     machine = elf_machine(busybox)
     archive.file("export/libexec/become", become_program(machine), 0o755)
+    for name, place in PROGRAMS.items():
+        archive.file(place, small_program(name, machine), 0o755)
     if reseed := reseed_program(machine):
         archive.file("banger/reseed", reseed, 0o755)
 
@@ -164,6 +171,8 @@ def _runtime_version() -> str:
     digest = hashlib.sha256(repr((MODULES, SCRIPTS)).encode())
     for name in ("applets", *SCRIPTS):
         digest.update(f"{name}\0{_data(name)}\0".encode())
-    for machine in CODE:
+    for machine in NAMES:
         digest.update(become_program(machine) + (reseed_program(machine) or b""))
+        for name in PROGRAMS:
+            digest.update(small_program(name, machine))
     return digest.hexdigest()

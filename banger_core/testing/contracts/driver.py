@@ -92,6 +92,27 @@ class VmmDriverContract(Contract):
         self._needs_boot()
         asyncio.run(asyncio.wait_for(self._stop(subject, cx, banger_paths), _DEADLINE))
 
+    def test_helper_can_be_reached_again(
+        self, subject: Any, cx: FakeContext, banger_paths: Paths
+    ) -> None:
+        self._needs_boot()
+        asyncio.run(asyncio.wait_for(self._help(subject, cx, banger_paths), _DEADLINE))
+
+    async def _help(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        from banger_core.contracts import HelperMachine
+
+        spec, machine = await self._started(subject, cx, paths)
+        try:
+            if not isinstance(machine, HelperMachine):
+                pytest.skip("this driver has no channel to the guest helper")
+            for each in (machine, await subject.adopt(spec, machine.process, cx)):
+                _, writer = await each.helper()
+                self.asks(not writer.is_closing(), "helper gives an open connection")
+                writer.close()
+        finally:
+            await machine.kill()
+            await machine.wait()
+
     async def _adopt_and_kill(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
         from banger_core.engine import process
 

@@ -34,20 +34,22 @@ class FakeDriver:
     def launch(self, plan: VmPlan, dirs: VmDirs, accel: str) -> LaunchSpec:
         """Say how to start ``vmm.py``."""
         host, port = plan.net.ssh
-        console, end = dirs.runtime / "console.sock", dirs.runtime / "end"
-        argv = (sys.executable, "-I", "-S", _PROGRAM, host, str(port), str(console), str(end))
+        sockets = {name: dirs.runtime / f"{name}.sock" for name in ("console", "helper")}
+        end = str(dirs.runtime / "end")
+        places = (str(sockets["console"]), str(sockets["helper"]), end)
+        argv = (sys.executable, "-I", "-S", _PROGRAM, host, str(port), *places)
         return LaunchSpec(
             driver="fake",
             argv=argv,
             files={dirs.runtime / "fake.conf": f"accel={accel}\nmemory={plan.memory}\n"},
-            sockets={"console": console},
-            data={"directory": str(dirs.runtime), "end": str(end)},
+            sockets=sockets,
+            data={"directory": str(dirs.runtime), "end": end},
         )
 
     async def start(self, spec: LaunchSpec, cx: Context) -> FakeMachine:
         """Start it and wait until its console is there. Raises BangerError when it ends first."""
         console = spec.sockets["console"]
-        for leftover in (console, Path(spec.data["end"])):
+        for leftover in (*spec.sockets.values(), Path(spec.data["end"])):
             leftover.unlink(missing_ok=True)
         process = await cx.spawn(spec.argv, directory=Path(spec.data["directory"]))
         async with asyncio.timeout(_START_DEADLINE):
@@ -91,6 +93,10 @@ class FakeMachine:
                 yield data
         finally:
             writer.close()
+
+    async def helper(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to its helper. Raises OSError when it has ended."""
+        return await asyncio.open_unix_connection(self._spec.sockets["helper"])
 
     async def stop(self, grace: float) -> None:
         """Ask it to end."""

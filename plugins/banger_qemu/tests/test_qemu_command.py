@@ -34,6 +34,8 @@ hostfwd=tcp:127.1.2.3:1022-10.0.2.15:1022,hostfwd=udp:127.1.2.3:5353-10.0.2.15:5
 -netdev hubport,id=net-hub,hubid=1,netdev=net
 -netdev hubport,id=card,hubid=0
 -device virtio-net-device,netdev=card,mac=52:54:00:aa:bb:cc
+-chardev socket,id=helper,path=/r/helper.sock,server=on,wait=off
+-device virtio-serial-device,max_ports=2 -device virtserialport,chardev=helper,name=banger.helper
 -device virtio-rng-device
 -device pvpanic -action panic=exit-failure"""
 
@@ -62,7 +64,8 @@ def test_golden_under_emulation(driver, make_plan):
         word.replace("+", " ") for line in GOLDEN_TCG.splitlines() for word in line.split(" ")
     ]
     assert list(spec.argv) == golden
-    assert spec.sockets == {"qmp": Path("/r/qmp.sock"), "console": Path("/r/console.sock")}
+    names = ("qmp", "console", "helper")
+    assert spec.sockets == {name: Path(f"/r/{name}.sock") for name in names}
 
 
 def test_under_kvm_only_what_must_differ_differs(driver, make_plan):

@@ -186,8 +186,11 @@ def boot(
     """Boot a copy of a disk and wait until the guest says that it is ready."""
 
     @asynccontextmanager
-    async def start(disk: Path, *, wait: bool = True, **seed: Any) -> AsyncIterator[Guest]:
+    async def start(
+        disk: Path, *, wait: bool = True, net: NetPlan | None = None, **seed: Any
+    ) -> AsyncIterator[Guest]:
         plan, dirs = make_plan(), prepare(workplace, boot_parts, initrd, disk)
+        plan = replace(plan, net=net or plan.net)
         private, public = await make_host_key(run, workplace)
         known_hosts = workplace / "known_hosts"
         known_hosts.write_text(f"{plan.name} {public}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,32 @@ CONSOLE = "console"
 """QEMU's name of the character device behind the serial console."""
 
 
+HELPER = "helper"
+"""QEMU's name of the character device behind the guest helper's port."""
+
+
 def command_line(
-    plan: VmPlan, dirs: VmDirs, accel: str, tsc_khz: int | None, qmp: Path, console: Path
+    plan: VmPlan, dirs: VmDirs, accel: str, tsc_khz: int | None, sockets: Mapping[str, Path]
 ) -> tuple[str, ...]:
-    """Return QEMU's arguments, the program first. ``qmp`` and ``console`` are its sockets."""
+    """Return QEMU's arguments, the program first. ``sockets`` are its ``qmp``, ``console`` and
+    ``helper``.
+    """
     parts = architecture(plan.kernel.architecture)
     return (
         *base(parts, accel, memory=plan.memory, vcpu=plan.vcpu),
         *("-name", f"guest={plan.name}"),
         *("-kernel", str(dirs.kernel), "-initrd", str(dirs.initrd)),
         *("-append", kernel_command_line(parts, accel, tsc_khz)),
-        *("-chardev", f"socket,id={CONSOLE},path={escape(console)},server=on,wait=off"),
+        *_socket(CONSOLE, sockets["console"]),
         *("-serial", f"chardev:{CONSOLE}"),
-        *("-chardev", f"socket,id=qmp,path={escape(qmp)},server=on,wait=off"),
+        *_socket("qmp", sockets["qmp"]),
         *("-mon", "chardev=qmp,mode=control"),
         *_disk(parts, "root", _root(plan.disk_format, dirs.root_disk)),
         *_disk(parts, "seed", _file("raw", dirs.seed) | {"read-only": True}),
         *_network(parts, plan.net),
+        *_socket(HELPER, sockets["helper"]),
+        *("-device", f"virtio-serial-{parts.bus},max_ports=2"),
+        *("-device", f"virtserialport,chardev={HELPER},name=banger.helper"),
         *("-device", f"virtio-rng-{parts.bus}"),
         *(("-device", parts.panic_device) if parts.panic_device else ()),
         *("-action", "panic=exit-failure"),
@@ -69,6 +79,10 @@ def kernel_command_line(parts: Architecture, accel: str, tsc_khz: int | None) ->
 def escape(value: object) -> str:
     """Return ``value`` for a place among QEMU's comma-separated options."""
     return str(value).replace(",", ",,")
+
+
+def _socket(name: str, path: Path) -> tuple[str, str]:
+    return "-chardev", f"socket,id={name},path={escape(path)},server=on,wait=off"
 
 
 def _root(format_: str, path: Path) -> dict[str, Any]:

@@ -60,12 +60,12 @@ class QemuDriver:
 
     def launch(self, plan: VmPlan, dirs: VmDirs, accel: str) -> LaunchSpec:
         """Say how to start the VM."""
-        sockets = {"qmp": dirs.runtime / "qmp.sock", "console": dirs.runtime / "console.sock"}
+        sockets = {name: dirs.runtime / f"{name}.sock" for name in ("qmp", "console", "helper")}
         fence = Fence.around(plan.net)
         tsc_khz = self._tsc_khz if self._tsc_khz is not None else host_tsc_khz()
         return LaunchSpec(
             driver="qemu",
-            argv=command_line(plan, dirs, accel, tsc_khz, **sockets),
+            argv=command_line(plan, dirs, accel, tsc_khz, sockets),
             sockets=sockets,
             data={"accel": accel, "fence": asdict(fence) if fence else None},
         )

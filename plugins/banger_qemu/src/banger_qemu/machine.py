@@ -112,6 +112,19 @@ class QemuMachine:
         """Let the virtual CPUs go on; the guest's clock has stood still meanwhile."""
         await (await self._control()).execute("cont")
 
+    async def helper(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the guest's virtio port. Raises GuestFailed for a machine that was started
+        without one, and OSError when QEMU is gone.
+        """
+        path = self._spec.sockets.get("helper")
+        if path is None:
+            raise GuestFailed(
+                "this machine was started without a guest helper",
+                cause="by an older banger",
+                hints=["stop it and start it again"],
+            )
+        return await asyncio.open_unix_connection(path)
+
     async def add_forward(self, forward: Forward) -> None:
         """Have QEMU listen at the forward's host end. Raises Conflict when it cannot."""
         # Without an address of the guest it is the first one that QEMU would lease: the guest's
