@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
+
+from banger_core.errors import UsageProblem
 
 GUEST_SSH_PORT = 1022
 """Where the guest runtime's SSH server listens: privileged, so that no user of the guest can take
@@ -22,6 +25,27 @@ class Publish:
     host_port: int
     guest_port: int
     protocol: Literal["tcp", "udp"] = "tcp"
+
+    @classmethod
+    def parse(cls, word: str) -> Self:
+        """Read ``[HOST:]GUEST[/PROTOCOL]``. Raises UsageProblem."""
+        parts = re.fullmatch(r"(?:([0-9]{1,5}):)?([0-9]{1,5})(?:/(tcp|udp))?", word)
+        if not parts:
+            raise UsageProblem(
+                f"{word!r} names no port: ports are [HOST:]GUEST, with /udp where it is not TCP",
+                cause="the address is the machine's own, so only ports are to be said",
+                hints=["8080", "8080:80", "53/udp"],
+            )
+        host, guest = int(parts[1] or parts[2]), int(parts[2])
+        for number in (host, guest):
+            if not 1 <= number <= 65535:
+                raise UsageProblem(
+                    f"{word}: there is no port {number}",
+                    cause="ports are numbers from 1 to 65535",
+                    hints=["8080:80"],
+                )
+        protocol: Literal["tcp", "udp"] = "udp" if parts[3] == "udp" else "tcp"
+        return cls(host_port=host, guest_port=guest, protocol=protocol)
 
     def __str__(self) -> str:
         same = self.host_port == self.guest_port

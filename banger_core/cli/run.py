@@ -71,6 +71,13 @@ def run(
     user: User = "",
     entrypoint: Entrypoint = False,
     dry_run: DryRun = False,
+    foreground: Annotated[
+        bool,
+        typer.Option("--foreground", help="Be the machine, without a daemon; needs --spec."),
+    ] = False,
+    spec: Annotated[
+        str, typer.Option("--spec", metavar="FILE", help="What to run (JSON or TOML, - for stdin).")
+    ] = "",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
@@ -81,6 +88,10 @@ def run(
     there. Afterwards the machine is stopped and kept, unless --rm or -d says otherwise.
     """
     command = ctx.meta.get(AFTER_DASHES)
+    if foreground or spec:
+        from banger_core.cli.foreground import run_foreground
+
+        return run_foreground(ctx, spec if foreground else "", command)
     _check(command, remove=remove, detach=detach, as_json=as_json and not dry_run)
     if detach:
         _check_nobody_waits(command, user=user, entrypoint=entrypoint)

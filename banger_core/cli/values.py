@@ -54,26 +54,7 @@ def cpus(count: int) -> int:
 
 def ports(words: Iterable[str]) -> tuple[Publish, ...]:
     """Return ``[HOST:]GUEST[/PROTOCOL]`` words as what they ask for. Raises UsageProblem."""
-    return tuple(_port(word) for word in words)
-
-
-def _port(word: str) -> Publish:
-    parts = re.fullmatch(r"(?:([0-9]{1,5}):)?([0-9]{1,5})(?:/(tcp|udp))?", word)
-    if not parts:
-        raise UsageProblem(
-            f"{word!r} names no port: ports are [HOST:]GUEST, with /udp where it is not TCP",
-            cause="the address is the machine's own, so only ports are to be said",
-            hints=["8080", "8080:80", "53/udp"],
-        )
-    host, guest = int(parts[1] or parts[2]), int(parts[2])
-    for number in (host, guest):
-        if not 1 <= number <= 65535:
-            raise UsageProblem(
-                f"{word}: there is no port {number}",
-                cause="ports are numbers from 1 to 65535",
-                hints=["8080:80"],
-            )
-    return Publish(host_port=host, guest_port=guest, protocol="udp" if parts[3] == "udp" else "tcp")
+    return tuple(map(Publish.parse, words))
 
 
 def labels(pairs: Iterable[str]) -> dict[str, str]:

@@ -66,6 +66,7 @@ async def _serve(paths: Paths, listener: object) -> None:
 
     from banger_core.config.settings import load_settings
     from banger_core.daemon.server import Daemon
+    from banger_core.engine.alone import sweep_runs
     from banger_core.engine.engine import Engine
     from banger_core.engine.failpoints import check_environment
     from banger_core.plugins.registry import load_registry
@@ -75,6 +76,7 @@ async def _serve(paths: Paths, listener: object) -> None:
     registry = load_registry(paths)
     settings = load_settings(paths, registry)
     engine = Engine(paths, settings, registry)
+    await sweep_runs(paths, settings, registry)
     log.info("bangerd %s, pid %d, state %s", __version__, os.getpid(), paths.state)
     await Daemon(engine).serve(listener)
 

@@ -40,6 +40,10 @@ class Subscription:
         self._closed = True
         self._arrived.set()
 
+    def waiting(self) -> list[Event]:
+        """What has come and was not taken yet."""
+        return list(self._waiting)
+
     async def __aiter__(self) -> AsyncIterator[Event]:
         """Yield events as they come, until ``close``."""
         while True:

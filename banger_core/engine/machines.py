@@ -161,8 +161,9 @@ class MachineRoom:
             record = self.update(replace(record, state=VmState.STOPPING))
             self._unwatch(record.id)
             try:
+                forced = force
                 if not force:
-                    await self._shut_down(record, operation)
+                    forced = not await self._shut_down(record, operation)
                     await afailpoint(STOP_ASKED)
                 await self._engine.effects.undo(record.id, RUN_KINDS, operation)
             except BaseException as problem:
@@ -170,17 +171,23 @@ class MachineRoom:
                 raise
             self._machines.pop(record.id, None)
             self._engine.events.publish(
-                "vm.stopped", vm=record.id, operation=operation.id, name=record.name
+                "vm.stopped",
+                vm=record.id,
+                operation=operation.id,
+                name=record.name,
+                forced=forced,
             )
             return self.update(_ended(record, ""))
 
-    async def _shut_down(self, record: VmRecord, operation: Operation) -> None:
-        """Ask the guest to power off and wait; says so when it has to be forced."""
+    async def _shut_down(self, record: VmRecord, operation: Operation) -> bool:
+        """Ask the guest to power off and wait; says so, and returns False, when it has to be
+        forced.
+        """
         operation.step(f"shutting {record.name} down")
         grace = self._engine.settings.vm.stop_grace
         machine = self._machines.get(record.id)
         if machine is None:
-            return
+            return True
         try:
             async with asyncio.timeout(grace):
                 # The guest may hang up before it has answered: only its end counts
@@ -191,6 +198,8 @@ class MachineRoom:
             operation.notice(f"{record.name} did not shut down in {grace:g} s and was forced")
             with suppress(BangerError):
                 await machine.stop(SYNC_GRACE)
+            return False
+        return True
 
     async def _not_stopped(self, record: VmRecord, problem: BaseException) -> None:
         """A stop was interrupted or failed: the VM goes on, or has ended all the same."""
