@@ -93,6 +93,10 @@ class Paths:
         """Banger's own known hosts."""
         return self.ssh / "known_hosts"
 
+    def plugin_state(self, plugin: str) -> Path:
+        """What the plugin ``plugin`` keeps."""
+        return self.state / "plugins" / plugin
+
     def note(self, name: str) -> Path:
         """The note that says how to reach the VM ``name`` (JSON of ``SshTarget``)."""
         return self.ssh / "vms" / f"{name}.json"

@@ -41,7 +41,7 @@ log = logging.getLogger("banger.engine")
 
 @dataclass(frozen=True, slots=True)
 class AlonePaths(Paths):
-    """The places of one run. Settings, downloads and kernels are those of ``home``."""
+    """The places of one run. Settings, downloads, kernels and what plugins keep are ``home``'s."""
 
     home: Paths
 
@@ -60,6 +60,10 @@ class AlonePaths(Paths):
     def kernels(self) -> Path:
         """The on-disk kernel catalogue, which is everybody's."""
         return self.home.kernels
+
+    def plugin_state(self, plugin: str) -> Path:
+        """What the plugin ``plugin`` keeps, for every run and the daemon."""
+        return self.home.plugin_state(plugin)
 
     @property
     def lock(self) -> Path:
@@ -128,7 +132,7 @@ async def sweep_runs(home: Paths, settings: Settings, registry: Registry) -> Non
 
 
 async def _end_run(paths: AlonePaths, settings: Settings, registry: Registry) -> None:
-    engine = Engine(paths, settings, registry)
+    engine = Engine(paths, settings, registry, tends_services=False)
     try:
         await drop_all(engine)
     finally:
@@ -169,7 +173,7 @@ async def borrow_image(engine: Engine, home: Paths, wanted: str, operation: Oper
 
 
 async def _pull(engine: Engine, home: Paths, wanted: str, operation: Operation) -> None:
-    keeper = Engine(home, engine.settings, engine.registry)
+    keeper = Engine(home, engine.settings, engine.registry, tends_services=False)
     try:
         await keeper.images.pull(wanted, operation)
     finally:

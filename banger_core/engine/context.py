@@ -45,7 +45,7 @@ class PluginContext:
     @property
     def state_dir(self) -> Path:
         """``<state>/plugins/PLUGIN``."""
-        return secure_dir(self._paths.state / "plugins" / self._plugin)
+        return secure_dir(self._paths.plugin_state(self._plugin))
 
     @property
     def kernels_dir(self) -> Path:

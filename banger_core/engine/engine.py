@@ -40,9 +40,13 @@ log = logging.getLogger("banger.engine")
 
 
 class Engine:
-    """Holds the rooms together. Used on one event loop."""
+    """Holds the rooms together. Used on one event loop. ``tends_services`` is for the one engine
+    that lasts: the daemon's.
+    """
 
-    def __init__(self, paths: Paths, settings: Settings, registry: Registry) -> None:
+    def __init__(
+        self, paths: Paths, settings: Settings, registry: Registry, *, tends_services: bool = True
+    ) -> None:
         self.paths, self.settings, self.registry = paths, settings, registry
         self._database = Database.open(paths.database)
         self.records = Records(self._database)
@@ -56,7 +60,7 @@ class Engine:
         self.machines = MachineRoom(self)
         self.ssh = SshRoom(self)
         self.masters = Masters(self)
-        self.services = Services(self)
+        self.services = Services(self, idle=not tends_services)
         self._reconciler = Reconciler(self)
         self._sinks = Sinks(self)
         self._consoles: dict[str, ConsoleRing] = {}

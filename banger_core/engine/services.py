@@ -15,16 +15,16 @@ log = logging.getLogger("banger.engine")
 
 
 class Services:
-    """The services of one engine."""
+    """The services of one engine. An ``idle`` one leaves them to another."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, *, idle: bool = False) -> None:
+        self._engine, self._idle = engine, idle
         self._said: dict[str, str] = {}
 
     async def tend(self) -> None:
         """Tend every service. What fails is logged, once for as long as it fails the same way."""
         services = self._engine.registry.services
-        for name in services.names():
+        for name in () if self._idle else services.names():
             problem = ""
             try:
                 await services.load(name).tend(self._engine.context(name))
