@@ -121,6 +121,8 @@ def place(tmp_path_factory):
     with FakeDaemon(paths.socket) as daemon:
         daemon.answers["GET /v1/vms"] = lambda _: {"vms": vms}
         daemon.answers["POST /v1/services/fleet/list"] = lambda _: ["a", "b"]
+        # The index of plugins is made once, by the first command that looks for theirs
+        cpu_ms([sys.executable, "-m", "banger_core", "--help"])
         yield place
     patch.undo()
 
