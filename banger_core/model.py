@@ -286,7 +286,11 @@ class SshSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmPlan:
-    """Everything about a VM that is decided before anything is made. Frozen and pinned."""
+    """Everything about a VM that is decided before anything is made. Frozen and pinned.
+
+    ``image_kernel`` is what the image gets when it has to be made, and the VM has another kernel
+    (None: the VM's).
+    """
 
     id: str
     name: str
@@ -305,6 +309,7 @@ class VmPlan:
     lease: ProcessId | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     project: ProjectPolicy | None = None
+    image_kernel: KernelPin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,14 @@ def _names_of(kind: str) -> Any:
     return complete
 
 
+def _kernels(incomplete: str) -> list[str]:
+    """The kernels that can be named for a machine: those that are here, then those on offer."""
+    from banger_core.cli.link import known_names
+
+    names = dict.fromkeys([*known_names("kernels"), *known_names("kernels", available=True)])
+    return [name for name in names if name.startswith(incomplete)]
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 VmRef = Annotated[
@@ -147,7 +155,7 @@ KernelRef = Annotated[
         metavar="NAME",
         help="Another kernel than the image's.",
         show_default=False,
-        autocompletion=_names_of("kernels"),
+        autocompletion=_kernels,
     ),
 ]
 NamedKernel = Annotated[

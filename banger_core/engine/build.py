@@ -13,6 +13,7 @@ from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, in_thread, together
 from banger_core.guest.hostkey import make_host_key
 from banger_core.model import ImageRecord, KernelFiles, VmPlan, VmRecord
+from banger_core.plan.choose import same_kernel
 from banger_core.plan.limits import check_disk
 from banger_core.plan.registered import check_files
 from banger_core.rootfs.disks import clone_disk, prune_seeds, seed_for
@@ -97,7 +98,7 @@ class VmBuilder:
         self, plan: VmPlan, image: ImageRecord, directory: Path, operation: Operation
     ) -> None:
         """A VM with a kernel other than its image's keeps a copy of its own."""
-        if (plan.kernel.name, plan.kernel.version) != (image.kernel.name, image.kernel.version):
+        if not same_kernel(plan.kernel, image.kernel):
             await self._engine.kernels.place(plan.kernel, directory / "kernel", operation)
 
 

@@ -15,6 +15,7 @@ from banger_core.engine.operations import Operation, in_thread, together
 from banger_core.errors import Conflict, NotFound
 from banger_core.guest.initrd import build_initrd, initrd_digest
 from banger_core.model import GuestPin, ImagePin, ImageRecord, KernelFiles, KernelPin, VmPlan
+from banger_core.plan.choose import same_kernel
 from banger_core.plan.limits import check_estimate
 from banger_core.plan.names import check_image_name
 from banger_core.rootfs.build import RootfsFacts, build_rootfs
@@ -80,7 +81,8 @@ class ImageStore:
         for image in self._engine.records.images():
             if image.pin.digest == plan.image.digest:
                 return image
-        image, _ = await self.ensure(plan.image, plan.kernel, plan.guest, operation)
+        kernel = plan.image_kernel or plan.kernel
+        image, _ = await self.ensure(plan.image, kernel, plan.guest, operation)
         return image
 
     async def ensure(
@@ -222,8 +224,4 @@ class ImageStore:
 
 
 def _same(image: ImageRecord, pin: ImagePin, kernel: KernelPin) -> bool:
-    return (
-        image.pin.digest == pin.digest
-        and image.kernel.name == kernel.name
-        and image.kernel.version == kernel.version
-    )
+    return image.pin.digest == pin.digest and same_kernel(image.kernel, kernel)

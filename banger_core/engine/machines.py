@@ -17,8 +17,16 @@ from banger_core.engine.operations import Operation, together
 from banger_core.engine.ssh_image import with_image_port
 from banger_core.engine.ssh_policy import overruled
 from banger_core.engine.startup import VmStarter
-from banger_core.errors import BangerError, Conflict
-from banger_core.model import SshSetting, SshTarget, VmPlan, VmRecord, VmRequest, VmState
+from banger_core.errors import BangerError, Conflict, GuestFailed
+from banger_core.model import (
+    KernelPin,
+    SshSetting,
+    SshTarget,
+    VmPlan,
+    VmRecord,
+    VmRequest,
+    VmState,
+)
 from banger_core.plan.registered import check_files
 from banger_core.plan.resolve import Pins, check_choices, check_request, make_plan
 
@@ -86,10 +94,25 @@ class MachineRoom:
         if image is not None:
             kernel, guest = await together(chooser.kernel(request.kernel), chooser.guest())
             return Pins(image_pin=image.pin, kernel=kernel, guest=guest, image=image)
-        pin, kernel, guest = await together(
-            chooser.image(wanted), chooser.kernel(request.kernel), chooser.guest()
+        pin, kernel, guest, usual = await together(
+            chooser.image(wanted),
+            chooser.kernel(request.kernel),
+            chooser.guest(),
+            self._image_kernel(request, operation),
         )
-        return Pins(image_pin=pin, kernel=kernel, guest=guest)
+        return Pins(image_pin=pin, kernel=kernel, guest=guest, image_kernel=usual)
+
+    async def _image_kernel(self, request: VmRequest, operation: Operation) -> KernelPin | None:
+        """Choose what an image gets that is made for a VM with a kernel of its own; None: that
+        one, also when the usual one cannot be had.
+        """
+        if not request.kernel:
+            return None
+        try:
+            return await self._engine.chooser(operation).kernel("")
+        except BangerError as problem:
+            operation.notice(f"the image gets kernel {request.kernel}, too: {problem.summary}")
+            return None
 
     # --- verbs -------------------------------------------------------------------------------
 
@@ -111,6 +134,9 @@ class MachineRoom:
                     record = self.update(replace(record, state=VmState.STOPPED))
                     return record, None
                 return await self._start(record, operation)
+            except GuestFailed as problem:
+                await self._forget(record, operation)
+                raise _kept_when_started(problem, record.name) from problem
             except BaseException:
                 await self._forget(record, operation)
                 raise
@@ -318,6 +344,15 @@ class MachineRoom:
 def _require(record: VmRecord, *states: VmState) -> None:
     if record.state not in states:
         raise Conflict(f"{record.name} is {record.state}", hints=[f"banger vm show {record.name}"])
+
+
+def _kept_when_started(problem: GuestFailed, name: str) -> GuestFailed:
+    """Return the failure of a VM that is gone with hints that do not ask for it."""
+    hints = [
+        f"banger vm create --name {name} …, then banger vm start {name}: what is started stays",
+        f"banger vm logs {name}, to see all that it said",
+    ]
+    return GuestFailed(problem.summary, cause=problem.cause, hints=hints)
 
 
 def _ended(record: VmRecord, problem: str) -> VmRecord:

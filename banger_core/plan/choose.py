@@ -190,6 +190,14 @@ def host_architecture() -> str:
         ) from None
 
 
+def same_kernel(one: KernelPin, other: KernelPin) -> bool:
+    """Say whether both are one kernel. Digests are compared where one provider gave both: only
+    then are they of the same file.
+    """
+    named = (one.name, one.version) == (other.name, other.version)
+    return named and (one.provider != other.provider or one.digest == other.digest)
+
+
 def check_architecture(pin: ImagePin) -> None:
     """Raise UsageProblem when a machine of ``pin`` cannot run on this host."""
     native = host_architecture()

@@ -41,12 +41,15 @@ TAP_KIND = "tap"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pins:
-    """What the chooser found. ``image`` is set when the image is here already."""
+    """What the chooser found. ``image`` is set when the image is here already, ``image_kernel``
+    when it is not and gets another kernel than the VM.
+    """
 
     image_pin: ImagePin
     kernel: KernelPin
     guest: GuestPin
     image: ImageRecord | None = None
+    image_kernel: KernelPin | None = None
 
 
 def check_request(request: VmRequest, existing: Sequence[VmRecord]) -> None:
@@ -126,6 +129,7 @@ def make_plan(
         lease=request.lease,
         labels=request.labels,
         project=request.project,
+        image_kernel=pins.image_kernel,
     )
 
 

@@ -294,3 +294,35 @@ def test_a_full_disk_leaves_the_catalogue_as_it_was(house):
         house.ok("daemon", "stop")
     finally:
         subprocess.run(["umount", "--lazy", house.state], check=True)
+
+
+def test_the_kernel_of_one_machine_is_not_that_of_its_image(shelf):
+    """An image that is made for a machine with a kernel of its own gets the usual one."""
+    shelf.ok("vm", "create", "--name", "web", "--kernel-ref", "good", "fake://small")
+    assert [vm["kernel"] for vm in shelf.json("vm", "list")] == [f"good {RELEASE}"]
+    assert [image["kernel"] for image in shelf.json("image", "list")] == ["fake-kernel 1.0-fake"]
+    (machine,) = (shelf.state / "vms").iterdir()
+    assert (machine / "kernel" / "vmlinux").read_bytes() == make_vmlinux()
+    shelf.ok("vm", "delete", "web")
+
+
+def test_where_the_usual_kernel_cannot_be_had_the_image_gets_the_machine_s(shelf):
+    shelf.ok("daemon", "stop")
+    shelf.configure(shelf.config_file.read_text().replace("fake-kernel", "no-kernel"))
+    done = shelf.run("vm", "create", "--name", "web", "--kernel-ref", "good", "fake://small")
+    assert done.returncode == 0, done.stderr
+    assert "the image gets kernel good, too: no kernel named 'no-kernel'" in done.stderr
+    assert [image["kernel"] for image in shelf.json("image", "list")] == [f"good {RELEASE}"]
+    shelf.ok("vm", "delete", "web")
+
+
+def test_a_kernel_that_was_built_again_is_the_one_that_boots(shelf):
+    """Under the same name and with the same version, it is still another one."""
+    shelf.ok("image", "pull", "--kernel-ref", "good", "fake://small")
+    again = make_vmlinux(texts=b"built again")
+    (shelf.home / "again").write_bytes(again)
+    shelf.ok("kernel", "import", "--force", "good", "--kernel", str(shelf.home / "again"))
+    shelf.ok("vm", "create", "--name", "web", "--kernel-ref", "good", "small")
+    (machine,) = (shelf.state / "vms").iterdir()
+    assert (machine / "kernel" / "vmlinux").read_bytes() == again
+    shelf.ok("vm", "delete", "web")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,14 +128,43 @@ def test_what_verifying_found_is_the_exit_status(here, daemon, problems, status,
     assert (found, json.loads(out)) == (status, view)
 
 
-def test_names_are_completed_from_what_is_here_and_on_offer(home, daemon):
+PRESS_TAB = """
+source <(banger completion bash)
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_banger_completion banger
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("kernel show m", ["mine", "more"]),
+        ("kernel rm mine mo", ["more"]),
+        ("kernel pull new-c", ["new-cloud"]),
+        ("kernel pull x", [""]),
+        ("image pull --kernel-ref m", ["mine", "more"]),
+        ("vm run --kernel-ref new", ["new-cloud", "new-rt"]),
+        ("vm create --kernel-ref mo", ["more"]),
+        ("kernel import --b", ["--boot"]),
+    ],
+)
+def test_bash_completes_the_names_of_kernels(home, daemon, words, offered):
     def kernels(asked):
-        names = ["new-cloud", "new-rt"] if asked.query.get("available") else ["mine"]
+        names = ["new-cloud", "new-rt"] if asked.query.get("available") else ["mine", "more"]
         return {"kernels": [{**ENTRY, "name": name} for name in names]}
 
     daemon.answers["GET /v1/kernels"] = kernels
-    assert kernel._offered("new-c") == ["new-cloud"]
-    assert kernel._offered("x") == []
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", PRESS_TAB, "bash", "banger", *words.split()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "PATH": programs},
+    )
+    assert (done.stdout.split("\n")[:-1], done.stderr) == (offered, "")
 
 
 def test_installed_releases_are_completed(monkeypatch):
