@@ -160,4 +160,8 @@ plugin.members |= {
     "uninstall": Member("Remove plugins from banger's own environment", f"{_CHANGE}:uninstall"),
     "enable": Member("Use a plugin again that was disabled", f"{_CHANGE}:enable"),
     "disable": Member("Leave a plugin installed, but do not use it", f"{_CHANGE}:disable"),
+    "check": Member(
+        "Test a plugin: its weight, and its contracts' suites", "banger_core.cli.plugin_check:check"
+    ),
+    "new": Member("Write a new plugin, tests and all", "banger_core.cli.plugin_new:new"),
 }

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     **dict.fromkeys(WORKSHOP - SHELF, WORKSHOP),
     "daemon": WORKSHOP,
     "scaffold": {"errors"},
-    "testing": WORKSHOP,
+    "testing": WORKSHOP | {"cli"},
     "client": {"errors", "model", "jsonable", "sizes", "config.paths"},
     "ui": {"errors", "model", "jsonable", "sizes"},
     "cli": {"errors", "model", "jsonable", "sizes", "config.paths", "api", "client", "ui"}

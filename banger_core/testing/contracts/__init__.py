@@ -11,6 +11,7 @@ missing = "nix://no-such-package"
 from __future__ import annotations
 
 from banger_core.testing.contracts.attachment import NetworkAttachmentContract
+from banger_core.testing.contracts.command import CommandContract
 from banger_core.testing.contracts.doctor import DoctorCheckContract
 from banger_core.testing.contracts.driver import VmmDriverContract
 from banger_core.testing.contracts.guest import GuestRuntimeContract
@@ -23,6 +24,7 @@ from banger_core.testing.contracts.settings import SettingsContract
 from banger_core.testing.contracts.sink import EventSinkContract
 
 __all__ = [
+    "CommandContract",
     "DoctorCheckContract",
     "EventSinkContract",
     "GuestRuntimeContract",

@@ -19,10 +19,12 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 class Contract:
     """A suite. ``make`` is called without arguments and returns what is tested; ``contract`` is
-    the name under which ``banger_core/contracts.py`` writes down what is asked.
+    the name under which ``banger_core/contracts.py`` writes down what is asked; where that is
+    elsewhere, ``written`` says where.
     """
 
     contract: ClassVar[str] = ""
+    written: ClassVar[str] = ""
     make: Callable[[], Any]
 
     @pytest.fixture
@@ -39,10 +41,8 @@ class Contract:
         """Fail, saying what the contract asks and where that is written, unless it ``holds``."""
         __tracebackhide__ = True
         if not holds:
-            pytest.fail(
-                f"the contract asks that {what}\n"
-                f"(banger_core/contracts.py, {self.contract}; docs/reference/hooks.md)"
-            )
+            place = self.written or f"banger_core/contracts.py, {self.contract}"
+            pytest.fail(f"the contract asks that {what}\n({place}; docs/reference/hooks.md)")
 
     def survives_json(self, value: Any, what: str) -> None:
         """Ask that ``value`` comes back unchanged from JSON: the daemon stores it."""

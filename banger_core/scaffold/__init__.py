@@ -1,0 +1,1 @@
+"""New plugins: whole packages, written from templates, whose tests pass at once."""

@@ -1,0 +1,31 @@
+"""The kinds of plugins that can be written, and what each template is made of. Standard library
+only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One kind. ``module`` is the file with the implementation, ``hook`` the one that the plugin
+    implements, ``summary`` one line about what the new plugin does.
+    """
+
+    module: str
+    hook: str
+    summary: str
+
+
+TEMPLATES = {
+    "image-source": Template("source", "banger_image_sources", "Turns references into images"),
+    "kernel-provider": Template("kernels", "banger_kernel_providers", "Provides kernels by name"),
+    "network": Template("network", "banger_networks", "Connects machines to their host"),
+    "driver": Template("driver", "banger_vmm_drivers", "Runs machines with another VMM"),
+    "ssh-policy": Template("policy", "banger_ssh_policies", "Sets options of SSH connections"),
+    "command": Template("commands", "banger_commands", "Adds a command to banger"),
+    "doctor-check": Template("check", "banger_doctor_checks", "Looks at one aspect of the host"),
+    "event-sink": Template("sink", "banger_event_sinks", "Takes note of what happens"),
+}
+"""By the word that ``banger plugin new`` takes."""

@@ -1,0 +1,111 @@
+"""The suite of each kind, made ready for one declaration of an installed plugin."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from banger_core.config.paths import Paths
+from banger_core.config.settings import load_settings
+from banger_core.errors import BangerError
+from banger_core.plugins.kinds import SETTINGS
+from banger_core.testing import contracts
+from banger_core.testing.contracts.base import Contract
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from banger_core.declare import Declared
+    from banger_core.plugins.kinds import Kind
+    from banger_core.plugins.registry import Registry
+
+SUITES: dict[str, type[Contract]] = {
+    "banger_image_sources": contracts.ImageSourceContract,
+    "banger_kernel_providers": contracts.KernelProviderContract,
+    "banger_guest_runtimes": contracts.GuestRuntimeContract,
+    "banger_networks": contracts.NetworkContract,
+    "banger_vmm_drivers": contracts.VmmDriverContract,
+    "banger_network_attachments": contracts.NetworkAttachmentContract,
+    "banger_ssh_policies": contracts.SshPolicyContract,
+    "banger_event_sinks": contracts.EventSinkContract,
+    "banger_doctor_checks": contracts.DoctorCheckContract,
+    "banger_commands": contracts.CommandContract,
+    "banger_services": contracts.ServiceContract,
+    "banger_settings": contracts.SettingsContract,
+}
+"""One for each hook: what strangers' plugins are held to, ours are too."""
+
+EXAMPLES = {
+    "banger_image_sources": ("ref", "missing"),
+    "banger_kernel_providers": ("name",),
+}
+"""What a suite needs to know that no declaration says."""
+
+AUTHORS = {
+    "banger_network_attachments": "only its author can say what it publishes",
+}
+"""Suites that nobody but the author of a plugin can complete, and why."""
+
+CHOSEN: type | None = None
+"""The suite that is being run, for the file that pytest collects."""
+
+
+def suite_of(
+    registry: Registry, kind: Kind[Any], declaration: Declared, options: Mapping[str, str]
+) -> type[Contract] | str:
+    """Return the suite for ``declaration``, or the options that it lacks, or why there is none.
+
+    Raises PluginError when the implementation cannot be imported.
+    """
+    catalogue = getattr(registry, kind.hook.removeprefix("banger_"))
+    implementation = catalogue.load(declaration.name)
+    if getattr(declaration, "catalogue", False):
+        return f"run {contracts.KernelCatalogueContract.__name__} in the plugin's own tests"
+    if kind.hook in AUTHORS:
+        return f"{AUTHORS[kind.hook]}: run {SUITES[kind.hook].__name__} in the plugin's own tests"
+    wanted = EXAMPLES.get(kind.hook, ())
+    if missing := [name for name in wanted if name not in options]:
+        return " ".join(f"--with {name}=…" for name in missing)
+    members: dict[str, Any] = {name: options[name] for name in wanted}
+    members |= _subject(kind, declaration, implementation)
+    if kind is not SETTINGS:
+        members["cx"] = _context(registry, declaration.name)
+    return type(f"Test{kind.declares.__name__}", (SUITES[kind.hook],), members)
+
+
+def _subject(kind: Kind[Any], declaration: Declared, implementation: Any) -> dict[str, Any]:
+    if kind.hook == "banger_ssh_policies":
+        return {"policy": staticmethod(implementation)}
+    if kind.hook == "banger_commands":
+        return {"make": _as_it_is(implementation), "name": declaration.name}
+    if kind.hook == "banger_vmm_drivers":
+        formats: Any = getattr(declaration, "disk_formats", ("raw",))
+        more = {"driver": declaration.name, "disk_format": formats[0]}
+        return {"make": staticmethod(lambda: implementation), **more}
+    if kind.contract is None:
+        return {"make": implementation}
+    return {"make": staticmethod(lambda: implementation)}
+
+
+def _as_it_is(target: Any) -> Any:
+    return staticmethod(target) if callable(target) else target
+
+
+def _context(registry: Registry, name: str) -> Any:
+    """Give implementations the settings that they have here, and directories of the check's."""
+    settings: Mapping[str, Any] = {}
+    # What is wrong with settings is for their own suite to say
+    with suppress(BangerError):
+        settings = load_settings(Paths.from_environment(), registry).plugin(name)
+
+    @pytest.fixture
+    def cx(_self: object, banger_paths: Paths) -> Any:
+        from banger_core.testing.context import FakeContext
+
+        context = FakeContext(banger_paths.state / "context", settings)
+        yield context
+        context.close()
+
+    return cx
