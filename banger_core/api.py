@@ -103,7 +103,7 @@ if TYPE_CHECKING:
     from banger_core.store.content import Ingest, blob_path, room_in, sync_directory, write_atomic
     from banger_core.store.locks import FileLock
     from banger_core.threads import in_thread
-    from banger_core.trust import trusted_context
+    from banger_core.trust import is_loopback, trusted_context
     from banger_core.ui.console import say, tell
     from banger_core.ui.jsonout import show_json
     from banger_core.ui.tables import show_details, show_table
@@ -123,6 +123,7 @@ _LAZY = {
     "in_thread": ("banger_core.threads", "in_thread"),
     "identify_process": ("banger_core.engine.process", "identify"),
     "Ingest": ("banger_core.store.content", "Ingest"),
+    "is_loopback": ("banger_core.trust", "is_loopback"),
     "Noun": ("banger_core.cli.group", "Noun"),
     "open_deb": ("banger_core.kernel.deb", "open_deb"),
     "open_layer": ("banger_core.rootfs.stream", "open_layer"),
@@ -238,6 +239,7 @@ __all__ = [
     "hookimpl",
     "identify_process",
     "in_thread",
+    "is_loopback",
     "open_deb",
     "open_layer",
     "parse_size",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from ipaddress import ip_address
 from pathlib import Path
 
 from banger_core.errors import UsageProblem
@@ -40,3 +41,11 @@ def _has_list() -> bool:
     if paths.cafile:
         return True
     return bool(paths.capath) and any(Path(paths.capath).iterdir())
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether ``host`` is this one, without asking anybody."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

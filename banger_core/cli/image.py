@@ -120,6 +120,10 @@ for _name, _summary in (
     ("promote", "Copy the files of a registered image in"),
 ):
     image.members[_name] = Member(_summary, f"banger_core.cli.image_make:{_name}")
+image.members["export"] = Member("Write an image to a file", "banger_core.cli.image_files:export")
+image.members["import"] = Member(
+    "Make an image of such a file, once all of it is checked", "banger_core.cli.image_files:take"
+)
 image.members["cache"] = Member(
     "What is kept of images to save downloads", "banger_core.cli.cache:cache"
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
 
 from banger_core.daemon.bodies import AbsolutePath, Body
 from banger_core.engine.image_register import Registration
@@ -31,3 +33,28 @@ class RegisterImage(Body):
     def registration(self) -> Registration:
         """What the engine is asked for."""
         return Registration(**dict(self))
+
+
+class ExportImage(Body):
+    """Write an image to ``file`` as a bundle; ``force`` replaces what is there."""
+
+    file: AbsolutePath
+    force: bool = False
+
+
+def _place(text: str) -> str:
+    if not text.startswith("/") and "://" not in text:
+        raise ValueError("it is neither an absolute path nor a URL")
+    if "\0" in text:
+        raise ValueError("it has a NUL byte")
+    return text
+
+
+class ImportImage(Body):
+    """Make an image of a bundle: ``source`` is an absolute path or a URL, ``sha256`` (in
+    hexadecimal) what the file must have, ``name`` what to call it instead of its own name.
+    """
+
+    source: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_place)]
+    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    name: str = Field(default="", max_length=255)

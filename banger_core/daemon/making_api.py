@@ -1,4 +1,4 @@
-"""The API of making images out of what is here: register, promote."""
+"""The API of making images out of what is here: register, promote, export, import."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from banger_core.daemon.bodies import Nothing
-from banger_core.daemon.image_bodies import RegisterImage
+from banger_core.daemon.image_bodies import ExportImage, ImportImage, RegisterImage
 from banger_core.daemon.routes import Endpoint, read_body
 from banger_core.daemon.streams import stream_operation
 from banger_core.daemon.views import image_view
 from banger_core.engine.engine import Engine
+from banger_core.engine.image_export import export_image
 from banger_core.engine.operations import Operation
+from banger_core.jsonable import to_json
 
 
 def making_endpoints(engine: Engine) -> list[Endpoint]:
@@ -40,7 +42,32 @@ def making_endpoints(engine: Engine) -> list[Endpoint]:
 
         return stream_operation(engine, f"promoting image {name}", work)
 
+    async def export(request: Request) -> Response:
+        """Write an image to a file of this host, as a bundle."""
+        name = request.path_params["name"]
+        body = await read_body(request, ExportImage)
+
+        async def work(operation: Operation) -> Any:
+            done = await export_image(engine, name, body.file, operation, force=body.force)
+            return {"bundle": to_json(done)}
+
+        return stream_operation(engine, f"exporting image {name}", work)
+
+    async def take(request: Request) -> Response:
+        """Make an image of a bundle, once everything in it has been checked."""
+        body = await read_body(request, ImportImage)
+
+        async def work(operation: Operation) -> Any:
+            image = await engine.importer.take(
+                body.source, operation, sha256=body.sha256, name=body.name
+            )
+            return {"image": image_view(engine, image)}
+
+        return stream_operation(engine, f"importing {body.source}", work)
+
     return [
+        Endpoint("POST", "/v1/images/import", take, ImportImage, streams=True),
+        Endpoint("POST", "/v1/images/{name:path}/export", export, ExportImage, streams=True),
         Endpoint("POST", "/v1/images/register", register, RegisterImage, streams=True),
         Endpoint("POST", "/v1/images/{name:path}/promote", promote, Nothing, streams=True),
     ]

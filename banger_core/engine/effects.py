@@ -46,6 +46,7 @@ class Effects:
         self._engine = engine
         self._undo: dict[str, Callable[[Intent, Operation | None], Awaitable[None]]] = {
             "directory": self._remove_directory,
+            "file": self._remove_file,
             "runtime": self._remove_directory,
             "network": self._network_down,
             "process": self._end_process,
@@ -106,6 +107,9 @@ class Effects:
 
     async def _remove_directory(self, intent: Intent, _: Operation | None) -> None:
         await in_thread(remove_tree, Path(intent.subject))
+
+    async def _remove_file(self, intent: Intent, _: Operation | None) -> None:
+        Path(intent.subject).unlink(missing_ok=True)
 
     async def _network_down(self, intent: Intent, operation: Operation | None) -> None:
         plan = from_json(NetPlan, intent.data["plan"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from banger_core.config.paths import Paths, secure_dir
@@ -13,6 +15,7 @@ from banger_core.engine.console import ConsoleRing
 from banger_core.engine.context import PluginContext
 from banger_core.engine.effects import Effects
 from banger_core.engine.events import EventBus
+from banger_core.engine.image_import import Importer
 from banger_core.engine.image_register import Registrar
 from banger_core.engine.images import ImageStore
 from banger_core.engine.kernels import KernelShelf
@@ -57,6 +60,7 @@ class Engine:
         self.kernels = KernelShelf(self)
         self.images = ImageStore(self)
         self.registrar = Registrar(self)
+        self.importer = Importer(self)
         self.machines = MachineRoom(self)
         self.ssh = SshRoom(self)
         self.masters = Masters(self)
@@ -130,6 +134,13 @@ class Engine:
     def write_private(self, path: Path, data: bytes) -> None:
         """Write a file that only this user can read, whole or not at all."""
         write_atomic(path, data)
+
+    @contextmanager
+    def scratch(self, purpose: str) -> Iterator[Path]:
+        """A private directory on the disk of the state, for as long as the block lasts."""
+        shelf = secure_dir(self.paths.state / "incoming")
+        with tempfile.TemporaryDirectory(dir=shelf, prefix=f"{purpose}-") as scratch:
+            yield Path(scratch)
 
     def console(self, vm_id: str) -> ConsoleRing:
         """What the serial console of a VM said, bounded."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -105,7 +102,7 @@ class KernelShelf:
                 cause="a kernel is replaced only when that is asked for",
                 hints=[f"banger kernel import --force {name} …", f"banger kernel show {name}"],
             )
-        with self._scratch() as scratch:
+        with self._engine.scratch("kernel") as scratch:
             pin, files = await prepare_import(name, origin, scratch, operation, force=force)
             return await self._catalogue().add(
                 pin,
@@ -113,12 +110,6 @@ class KernelShelf:
                 self._engine.context(self._catalogue_name, operation),
                 replace=force,
             )
-
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        shelf = secure_dir(self._engine.paths.state / "incoming")
-        with tempfile.TemporaryDirectory(dir=shelf, prefix="kernel-") as scratch:
-            yield Path(scratch)
 
     async def pull(self, name: str, operation: Operation, *, force: bool = False) -> KernelEntry:
         """Fetch a kernel from its provider into the catalogue.
@@ -143,7 +134,7 @@ class KernelShelf:
     ) -> KernelEntry:
         provider = self._engine.registry.kernel_providers.load(pin.provider)
         operation.step(f"fetching kernel {pin.name} {pin.version}")
-        with self._scratch() as scratch:
+        with self._engine.scratch("kernel") as scratch:
             files = await provider.materialise(
                 pin, scratch, self._engine.context(pin.provider, operation)
             )

@@ -17,7 +17,7 @@ from pathlib import Path
 from banger_core.config.paths import secure_dir
 from banger_core.errors import HostileInput, HostNotReady, UsageProblem
 from banger_core.kernel.modulelist import MODULE_FILE
-from banger_core.store.content import write_atomic
+from banger_core.store.content import create_private, write_atomic
 
 Report = Callable[[str, int, int], None]
 """``Operation.progress``: what, bytes done, bytes in all (0: unknown)."""
@@ -97,9 +97,8 @@ class ModuleTree:
                 raise _refused(f"{name[:200]!r} has a file where a directory is")
             self._directories.add(secure_dir(directory))
         self.files += 1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            handle = os.open(directory / parts[-1], flags, 0o600)
+            handle = create_private(directory / parts[-1])
         except FileExistsError:
             raise _refused(f"{name[:200]!r} is there twice") from None
         with os.fdopen(handle, "wb") as file:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from banger_core.store.content import room_in, sync_directory
+from banger_core.store.content import create_private, room_in, sync_directory
 
 
 @contextmanager
@@ -20,8 +20,7 @@ def publishing(path: Path) -> Iterator[Path]:
     # The suffix is the one that store.content.sweep clears away after a crash
     temporary = path.with_name(f".{path.name[:60]}.{secrets.token_hex(6)}.partial")
     with room_in(path.parent):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(temporary, flags, 0o600))
+        os.close(create_private(temporary))
         try:
             yield temporary
             _sync(temporary)

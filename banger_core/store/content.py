@@ -32,6 +32,14 @@ def write_atomic(path: Path, data: bytes | str | Iterable[bytes], mode: int = 0o
         partial.publish()
 
 
+def create_private(path: Path) -> int:
+    """Create a new file (0600) and return its handle. Raises FileExistsError for anything that
+    is there, a link as well.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, 0o600)
+
+
 def blob_path(root: Path, digest: str) -> Path:
     """Return where ``root`` keeps the content with this digest: ``root/sha256/HEX``.
 

@@ -16,7 +16,7 @@ CAP = 500
 SPINE = {"errors", "model", "netmodel", "declare", "contracts", "jsonable", "sizes", "packages"}
 SPINE |= {"quoting", "threads", "trust"}
 SHELF = SPINE | {"api", "hookspecs", "config", "plugins", "store"}
-WORKSHOP = SHELF | {"plan", "rootfs", "kernel", "guest", "engine", "networks"}
+WORKSHOP = SHELF | {"plan", "rootfs", "kernel", "bundle", "guest", "engine", "networks"}
 
 MAY_IMPORT = {
     **dict.fromkeys(SPINE, SPINE),

@@ -65,3 +65,32 @@ def test_the_two_forms_of_kernels_exclude_each_other(here, daemon, words, error)
 def test_promote(here, made):
     assert here("image", "promote", "own")[:2] == (0, "own\n")
     assert made() == {}
+
+
+def test_export(here, daemon, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundle = {"file": "/x", "size": 2 << 20, "sha256": "ab"}
+    daemon.answers["POST /v1/images/own/export"] = lambda _: operation(result={"bundle": bundle})
+    assert here("image", "export", "own", "x.tar") == (0, "ab  x.tar\n", "2 MiB written\n")
+    assert daemon.asked[-1].body == {"file": str(tmp_path / "x.tar"), "force": False}
+    assert json.loads(here("image", "export", "own", "x.tar", "--json")[1]) == bundle
+
+
+def test_import(here, daemon, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    daemon.answers["POST /v1/images/import"] = lambda _: operation(result={"image": {"name": "i"}})
+    assert here("image", "import", "x.tar", "--sha256", "SHA256:" + "A" * 64)[:2] == (0, "i\n")
+    assert daemon.asked[-1].body == {
+        "source": str(tmp_path / "x.tar"),
+        "sha256": "a" * 64,
+        "name": "",
+    }
+    here("image", "import", "https://example.com/x.tar", "--name", "n")
+    assert daemon.asked[-1].body["source"] == "https://example.com/x.tar"
+
+
+def test_a_digest_that_is_none(here, daemon):
+    status, _, err = here("image", "import", "x.tar", "--sha256", "abc")
+    assert status == 2
+    assert err.startswith("error: --sha256 abc is no digest\n")
+    assert not daemon.asked

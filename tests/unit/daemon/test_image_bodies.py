@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from banger_core.daemon.image_bodies import RegisterImage
+from banger_core.daemon.image_bodies import ExportImage, ImportImage, RegisterImage
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,25 @@ from banger_core.daemon.image_bodies import RegisterImage
 def test_the_daemon_checks_the_forms_of_kernels_itself(body):
     with pytest.raises(ValueError, match=r"kernel|absolute|surprise"):
         RegisterImage.model_validate({"name": "own", "rootfs": "/r", **body})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"source": "relative.tar"},
+        {"source": ""},
+        {"source": "/x\0y"},
+        {"source": "/x", "sha256": "abc"},
+        {"source": "/x", "sha256": "A" * 64},
+        {"source": "/x", "more": 1},
+    ],
+)
+def test_what_is_imported_is_a_whole_path_or_a_url(body):
+    with pytest.raises(ValueError, match=r"source|sha256|more"):
+        ImportImage.model_validate(body)
+    assert ImportImage.model_validate({"source": "https://example.com/x"}).sha256 == ""
+
+
+def test_what_is_exported_goes_to_a_whole_path():
+    with pytest.raises(ValueError, match="absolute"):
+        ExportImage.model_validate({"file": "x.tar"})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
+
+from banger_core.api import is_loopback
 
 _PLAIN = re.compile(r"[!-~]{1,2000}")
 
@@ -70,11 +71,3 @@ def resolve(base: str, reference: str) -> str:
 def local_path(url: str) -> Path:
     """Return the path of a ``file:`` URL."""
     return Path(unquote(urlsplit(url).path))
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether ``host`` is this one, without asking anybody."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

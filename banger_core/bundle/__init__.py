@@ -1,0 +1,1 @@
+"""Whole images as files: what carries them from host to host, with no registry and no network."""
