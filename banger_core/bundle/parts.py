@@ -118,10 +118,11 @@ def copy_parts(source: Path, target: Path, tell: Tell) -> SparseDigest:
     return the digest.
     """
     digest = SparseDigest()
-    with target.open("r+b", buffering=0) as file:
+    with target.open("r+b") as file:
         for chunk in read_into(digest, source, find_parts(source, tell)):
             # The digest has the chunk already
-            os.pwrite(file.fileno(), chunk, digest.size - len(chunk))
+            file.seek(digest.size - len(chunk))
+            file.write(chunk)
             tell(digest.size)
         file.truncate(digest.size)
     return digest
