@@ -87,6 +87,14 @@ if TYPE_CHECKING:
     from banger_core.cli.link import ask, fetch
     from banger_core.cli.options import AsJson, VmRef
     from banger_core.config.paths import secure_dir
+    from banger_core.engine.kvm import (
+        PROBE_WORD,
+        KvmVerdict,
+        boot_probe,
+        kvm_problem,
+        kvm_verdict,
+        remembered_verdict,
+    )
     from banger_core.engine.process import alive as process_alive
     from banger_core.engine.process import exit_status as process_status
     from banger_core.engine.process import identify as identify_process
@@ -114,6 +122,12 @@ API_VERSION = 1
 _LAZY = {
     "AsJson": ("banger_core.cli.options", "AsJson"),
     "ask": ("banger_core.cli.link", "ask"),
+    "KvmVerdict": ("banger_core.engine.kvm", "KvmVerdict"),
+    "PROBE_WORD": ("banger_core.engine.kvm", "PROBE_WORD"),
+    "boot_probe": ("banger_core.engine.kvm", "boot_probe"),
+    "kvm_problem": ("banger_core.engine.kvm", "kvm_problem"),
+    "kvm_verdict": ("banger_core.engine.kvm", "kvm_verdict"),
+    "remembered_verdict": ("banger_core.engine.kvm", "remembered_verdict"),
     "blob_path": ("banger_core.store.content", "blob_path"),
     "extract_vmlinux": ("banger_core.kernel.vmlinux", "extract_vmlinux"),
     "fetch": ("banger_core.cli.link", "fetch"),
@@ -164,6 +178,7 @@ __all__ = [
     "API_VERSION",
     "GUEST_HELPER_PORT",
     "GUEST_SSH_PORT",
+    "PROBE_WORD",
     "Accel",
     "AsJson",
     "BangerError",
@@ -203,6 +218,7 @@ __all__ = [
     "KernelFiles",
     "KernelPin",
     "KernelProvider",
+    "KvmVerdict",
     "LaunchSpec",
     "Layer",
     "Level",
@@ -233,6 +249,7 @@ __all__ = [
     "VmmDriver",
     "ask",
     "blob_path",
+    "boot_probe",
     "extract_vmlinux",
     "fetch",
     "format_size",
@@ -240,6 +257,8 @@ __all__ = [
     "identify_process",
     "in_thread",
     "is_loopback",
+    "kvm_problem",
+    "kvm_verdict",
     "open_deb",
     "open_layer",
     "parse_size",
@@ -249,6 +268,7 @@ __all__ = [
     "read_content",
     "read_layer",
     "read_tar",
+    "remembered_verdict",
     "room_in",
     "say",
     "secure_dir",

@@ -297,8 +297,13 @@ class Machine(Protocol):
         """Let the virtual CPUs go on."""
 
     async def snapshot(self, into: Path) -> None:
-        """Write memory and device state into the directory ``into``. Raises BangerError where
-        the driver cannot.
+        """Write memory and device state into the directory ``into``; the VM is as it was before,
+        paused or running. Raises BangerError where the driver cannot, and leaves nothing then.
+        """
+
+    async def close(self) -> None:
+        """Let go of the VM, which goes on: connections are closed, for another to adopt it.
+        Idempotent.
         """
 
 
@@ -342,10 +347,13 @@ class VmmDriver(Protocol):
         """Say how to start the VM: pure, the same input gives the same answer."""
 
     async def start(self, spec: LaunchSpec, cx: Context) -> Machine:
-        """Start it (through ``cx.spawn``) and return when the VMM runs."""
+        """Start it (through ``cx.spawn``) and return when the VMM runs. On failure, and when it
+        is cancelled, nothing of the VMM is left. Raises HostNotReady for what the host lacks,
+        Conflict when a port is taken, GuestFailed with the VMM's last words when it ends at once.
+        """
 
     async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> Machine:
-        """Take over a VM that an earlier daemon started."""
+        """Take over a VM that an earlier daemon started, or that was let go of."""
 
 
 # --- services --------------------------------------------------------------------------------

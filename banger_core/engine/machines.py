@@ -195,7 +195,7 @@ class MachineRoom:
             except BaseException as problem:
                 await self._not_stopped(record, problem)
                 raise
-            self._machines.pop(record.id, None)
+            await self._let_go(record.id)
             self._engine.events.publish(
                 "vm.stopped",
                 vm=record.id,
@@ -257,7 +257,7 @@ class MachineRoom:
         self._unwatch(record.id)
         await self._engine.effects.undo(record.id, operation=operation)
         await afailpoint(DELETE_UNDONE)
-        self._machines.pop(record.id, None)
+        await self._let_go(record.id)
         self._engine.records.remove_vm(record.id)
         self._engine.events.publish("vm.deleted", vm=record.id, name=record.name)
 
@@ -333,6 +333,11 @@ class MachineRoom:
         for vm_id in list(self._watchers):
             self._unwatch(vm_id)
         await asyncio.gather(*watchers, return_exceptions=True)
+        await asyncio.gather(*map(self._let_go, list(self._machines)), return_exceptions=True)
+
+    async def _let_go(self, vm_id: str) -> None:
+        if machine := self._machines.pop(vm_id, None):
+            await machine.close()
 
     @asynccontextmanager
     async def _locked(self, vm_id: str) -> AsyncIterator[None]:

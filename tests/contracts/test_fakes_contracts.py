@@ -47,6 +47,7 @@ class TestFakeRuntime(GuestRuntimeContract):
 class TestFakeDriver(VmmDriverContract):
     make = FakeDriver
     driver = "fake"
+    golden = Path(__file__).with_name("fake_launch.json")
     boots = True
 
 

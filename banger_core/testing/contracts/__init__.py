@@ -11,6 +11,7 @@ missing = "nix://no-such-package"
 from __future__ import annotations
 
 from banger_core.testing.contracts.attachment import NetworkAttachmentContract
+from banger_core.testing.contracts.boot import tiny_guest
 from banger_core.testing.contracts.command import CommandContract
 from banger_core.testing.contracts.doctor import DoctorCheckContract
 from banger_core.testing.contracts.driver import VmmDriverContract
@@ -37,4 +38,5 @@ __all__ = [
     "SettingsContract",
     "SshPolicyContract",
     "VmmDriverContract",
+    "tiny_guest",
 ]

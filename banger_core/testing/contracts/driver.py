@@ -5,14 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import stat
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from banger_core.config.paths import SOCKET_PATH_MAX, secure_dir
-from banger_core.jsonable import to_json
-from banger_core.model import LaunchSpec, VmDirs, VmPlan
+from banger_core.contracts import ForwardingMachine, HelperMachine
+from banger_core.engine import process
+from banger_core.errors import BangerError, Conflict, GuestFailed
+from banger_core.jsonable import from_json, to_json
+from banger_core.model import Forward, LaunchSpec, VmDirs, VmPlan
+from banger_core.networks.loopback import can_bind
+from banger_core.store.content import write_atomic
+from banger_core.testing import leaks
 from banger_core.testing.contracts.base import Contract
 from banger_core.testing.contracts.samples import free_net, sample_dirs, sample_plan
 
@@ -30,6 +40,9 @@ class VmmDriverContract(Contract):
     """Set ``make``, ``driver`` (its declared name), and ``golden``: a file that holds the launch
     of a sample VM, to be read in reviews. With ``boots = True`` a VMM is really started, from
     ``plan()`` and ``dirs()``, which you then override with what can boot.
+
+    ``limit()`` says why this host can start the VMM and yet run no instruction of a guest (empty:
+    it can); what needs a guest that runs is then not proven, and one skipped test names it.
     """
 
     contract: ClassVar[str] = "VmmDriver"
@@ -38,6 +51,10 @@ class VmmDriverContract(Contract):
     accel: ClassVar[str] = "tcg"
     golden: ClassVar[Path | None] = None
     boots: ClassVar[bool] = False
+
+    def limit(self) -> str:
+        """Why no guest can run here."""
+        return ""
 
     def plan(self) -> VmPlan:
         """The VM to boot."""
@@ -72,8 +89,8 @@ class VmmDriverContract(Contract):
         self.asks(stored == spec, "a launch comes back unchanged from JSON, for adoption")
 
     def test_launch_is_the_golden_one(self, subject: Any) -> None:
-        if self.golden is None:
-            pytest.skip("no golden file is named")
+        self.asks(self.golden, "a golden file shows reviewers what is launched")
+        assert self.golden
         text = json.dumps(to_json(self._sample_launch(subject)), indent=1, sort_keys=True) + "\n"
         if os.environ.get(UPDATE):
             self.golden.write_text(text)
@@ -83,82 +100,231 @@ class VmmDriverContract(Contract):
     def test_machine_starts_is_adopted_and_ends(
         self, subject: Any, cx: FakeContext, banger_paths: Paths
     ) -> None:
-        self._needs_boot()
-        asyncio.run(asyncio.wait_for(self._adopt_and_kill(subject, cx, banger_paths), _DEADLINE))
+        self._run(self._adopt_and_kill(subject, cx, banger_paths))
 
-    def test_machine_stops_when_asked(
+    def test_machine_is_private(self, subject: Any, cx: FakeContext, banger_paths: Paths) -> None:
+        self._run(self._look_at_modes(subject, cx, banger_paths))
+
+    def test_machine_pauses_and_resumes(
         self, subject: Any, cx: FakeContext, banger_paths: Paths
     ) -> None:
-        self._needs_boot()
-        asyncio.run(asyncio.wait_for(self._stop(subject, cx, banger_paths), _DEADLINE))
+        self._run(self._pause(subject, cx, banger_paths))
+
+    def test_machine_publishes_ports_while_it_runs(
+        self, subject: Any, cx: FakeContext, banger_paths: Paths
+    ) -> None:
+        self._run(self._publish(subject, cx, banger_paths))
+
+    def test_machine_writes_a_snapshot_or_says_why_not(
+        self, subject: Any, cx: FakeContext, banger_paths: Paths
+    ) -> None:
+        self._run(self._snapshot(subject, cx, banger_paths))
+
+    def test_failed_start_leaves_nothing(
+        self, subject: Any, cx: FakeContext, banger_paths: Paths
+    ) -> None:
+        self._run(self._fail(subject, cx, banger_paths))
+
+    def test_cancelled_start_leaves_nothing(
+        self, subject: Any, cx: FakeContext, banger_paths: Paths
+    ) -> None:
+        self._run(self._cancel(subject, cx, banger_paths))
+
+    def test_guest_prints_and_stops_when_asked(
+        self, subject: Any, cx: FakeContext, banger_paths: Paths
+    ) -> None:
+        if why := self.limit():
+            pytest.skip(
+                f"NOT PROVEN for the driver {self.driver} on this host: that a guest's console "
+                f"is relayed, to an adopter too, and that a guest ends when asked ({why})"
+            )
+        self._run(self._stop(subject, cx, banger_paths))
+
+    def _run(self, test: Coroutine[Any, Any, None]) -> None:
+        if not self.boots:
+            test.close()
+            pytest.skip("nothing here can boot")
+        asyncio.run(asyncio.wait_for(test, _DEADLINE))
 
     def test_helper_can_be_reached_again(
         self, subject: Any, cx: FakeContext, banger_paths: Paths
     ) -> None:
-        self._needs_boot()
-        asyncio.run(asyncio.wait_for(self._help(subject, cx, banger_paths), _DEADLINE))
-
-    async def _help(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
-        from banger_core.contracts import HelperMachine
-
-        spec, machine = await self._started(subject, cx, paths)
-        try:
-            if not isinstance(machine, HelperMachine):
-                pytest.skip("this driver has no channel to the guest helper")
-            for each in (machine, await subject.adopt(spec, machine.process, cx)):
-                _, writer = await each.helper()
-                self.asks(not writer.is_closing(), "helper gives an open connection")
-                writer.close()
-        finally:
-            await machine.kill()
-            await machine.wait()
+        self._run(self._help(subject, cx, banger_paths))
 
     async def _adopt_and_kill(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
-        from banger_core.engine import process
-
         spec, machine = await self._started(subject, cx, paths)
         self.asks(process.alive(machine.process), "the VMM runs when start returns")
-        adopted = await subject.adopt(spec, machine.process, cx)
+        adopted = await self._handed_over(subject, spec, machine, cx)
         self.asks(adopted.process == machine.process, "adopt takes over that very process")
         waiting = asyncio.create_task(adopted.wait())
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait({waiting})
         self.asks(process.alive(machine.process), "cancelling wait leaves the VM alone")
+        both = asyncio.gather(machine.wait(), adopted.wait())
+        process.signal(machine.process, signal.SIGKILL)
+        for ended in await both:
+            self.asks(ended.reason, "wait says why the VM ended")
         await adopted.kill()
-        await adopted.kill()
-        self.asks(not process.alive(machine.process), "after kill the VMM is gone")
-        ended = await machine.wait()
-        self.asks(ended.reason, "wait says why the VM ended")
+        await self._end(adopted)
+        self._gone(machine, spec)
+
+    async def _look_at_modes(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        spec, machine = await self._started(subject, cx, paths)
+        for socket in spec.sockets.values():
+            self.asks(stat.S_ISSOCK(socket.lstat().st_mode), f"{socket.name} is there after start")
+        for path in (paths.runtime, *paths.runtime.rglob("*")):
+            state = path.lstat()
+            closed = path.is_symlink() or not state.st_mode & 0o077
+            self.asks(closed, f"only its owner may use {path.name}: {stat.filemode(state.st_mode)}")
+        await self._end(machine)
+
+    async def _pause(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        spec, machine = await self._started(subject, cx, paths)
+        await machine.pause()
+        adopted = await self._handed_over(subject, spec, machine, cx)
+        await adopted.resume()
+        self.asks(process.alive(machine.process), "pausing and resuming does not end the VM")
+        await self._end(adopted)
+        self._gone(machine, spec)
+
+    async def _publish(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        spec, machine = await self._started(subject, cx, paths)
+        try:
+            published = self.plan_used.net.forwards
+            for each in published:
+                self.asks(not _free(each), f"{each} is taken from the start")
+            if not isinstance(machine, ForwardingMachine):
+                return
+            first = published[0]
+            for protocol in ("tcp", "udp"):
+                new = replace(first, host_port=first.host_port + 1, protocol=protocol)
+                await machine.add_forward(new)
+                self.asks(not _free(new), f"{protocol}: a port that was added is taken")
+                machine = await self._handed_over(subject, spec, machine, cx)
+                await self.refuses(Conflict, machine.add_forward(new), "adding it once more")
+                await machine.remove_forward(new)
+                await machine.remove_forward(new)
+                self.asks(_free(new), f"{protocol}: a port that was removed is free")
+        finally:
+            await self._end(machine)
+        self.asks(all(map(_free, published)), "no port is taken when the VM has ended")
+
+    async def _help(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        spec, machine = await self._started(subject, cx, paths)
+        try:
+            if not isinstance(machine, HelperMachine):
+                pytest.skip("this driver has no channel to the guest helper")
+            await self._reach_helper(machine)
+            machine = await self._handed_over(subject, spec, machine, cx)
+            await self._reach_helper(machine)
+        finally:
+            await self._end(machine)
+
+    async def _reach_helper(self, machine: HelperMachine) -> None:
+        try:
+            _, writer = await machine.helper()
+        except (OSError, GuestFailed):
+            # With vsock the guest itself accepts, or does not
+            return
+        self.asks(not writer.is_closing(), "helper gives an open connection")
+        writer.close()
+
+    async def _snapshot(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        _, machine = await self._started(subject, cx, paths)
+        into = secure_dir(paths.state / "snapshot")
+        try:
+            await machine.snapshot(into)
+        except BangerError as problem:
+            self.asks(problem.summary, "a refusal says what was refused")
+            self.asks(not any(into.iterdir()), "nothing is left of a snapshot that failed")
+        else:
+            self.asks(any(into.iterdir()), "a snapshot is in the directory")
+        self.asks(process.alive(machine.process), "a snapshot does not end the VM")
+        await self._end(machine)
+
+    async def _fail(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        spec = self._launched(subject, paths)
+        spoiled = replace(spec, argv=(*spec.argv, "--no-such-option-of-any-vmm"))
+        try:
+            await subject.start(spoiled, cx)
+        except BangerError as problem:
+            self.asks(problem.cause, "a VMM that ends at once is an error with its cause")
+        else:
+            self.asks(False, "start raises BangerError when the VMM ends at once")
+        self.asks(not any(map(process.alive, cx.spawned)), "nothing runs after a failed start")
+
+    async def _cancel(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        spec = self._launched(subject, paths)
+        starting = asyncio.create_task(subject.start(spec, cx))
+        while not (process.recorded(paths.runtime / "run") or starting.done()):  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+        starting.cancel()
+        await asyncio.wait({starting})
+        if not starting.cancelled():
+            await self._end(starting.result())
+        last = process.recorded(paths.runtime / "run")
+        self.asks(last is None or not process.alive(last), "nothing runs after a cancelled start")
 
     async def _stop(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
-        _, machine = await self._started(subject, cx, paths)
+        spec, machine = await self._started(subject, cx, paths)
         console = aiter(machine.console())
         self.asks(await anext(console), "the console is bytes as they come")
-        await machine.stop(grace=5.0)
+        await console.aclose()
+        adopted = await self._handed_over(subject, spec, machine, cx)
+        following = asyncio.create_task(_to_the_end(adopted.console()))
+        await adopted.stop(grace=5.0)
+        self.asks(not process.alive(machine.process), "a guest that is asked to end has ended")
+        await following
+        ended = await adopted.wait()
+        await adopted.close()
+        self.asks(
+            ended.reason != "killed", "wait tells a guest that ended from one that was killed"
+        )
+
+    async def _handed_over(
+        self, subject: Any, spec: LaunchSpec, machine: Any, cx: FakeContext
+    ) -> Any:
+        """What a daemon that ends, and the next one, do with a VM."""
+        await machine.close()
+        await machine.close()
+        return await subject.adopt(from_json_launch(spec), machine.process, cx)
+
+    async def _end(self, machine: Any) -> None:
         await machine.kill()
-        await machine.wait()
+        await machine.close()
+
+    def _gone(self, machine: Any, spec: LaunchSpec) -> None:
+        self.asks(not process.alive(machine.process), "the VMM is gone")
+        users = leaks.processes_using(next(iter(spec.sockets.values())).parent)
+        self.asks(not users, f"nothing of it runs any more: {leaks.end(users)}")
 
     async def _started(self, subject: Any, cx: FakeContext, paths: Paths) -> tuple[LaunchSpec, Any]:
-        from banger_core.store.content import write_atomic
+        spec = self._launched(subject, paths)
+        return spec, await subject.start(spec, cx)
 
-        spec = subject.launch(self.plan(), self.dirs(paths), self.accel)
+    def _launched(self, subject: Any, paths: Paths) -> LaunchSpec:
+        self.plan_used = self.plan()
+        spec: LaunchSpec = subject.launch(self.plan_used, self.dirs(paths), self.accel)
         for path, text in spec.files.items():
             write_atomic(path, text)
-        return spec, await subject.start(spec, cx)
+        return spec
 
     def _sample_launch(self, subject: Any) -> LaunchSpec:
         plan = sample_plan(driver=self.driver, disk_format=self.disk_format)
         spec: LaunchSpec = subject.launch(plan, sample_dirs(Path("/run/banger/vm")), self.accel)
         return spec
 
-    def _needs_boot(self) -> None:
-        if not self.boots:
-            pytest.skip("nothing here can boot")
+
+def _free(forward: Forward) -> bool:
+    return can_bind(forward.host_address, forward.host_port, forward.protocol)
+
+
+async def _to_the_end(console: AsyncIterator[bytes]) -> None:
+    async for _ in console:
+        pass
 
 
 def from_json_launch(spec: LaunchSpec) -> LaunchSpec:
     """Return ``spec`` after a way through JSON text."""
-    from banger_core.jsonable import from_json
-
     return from_json(LaunchSpec, json.loads(json.dumps(to_json(spec))))

@@ -37,7 +37,7 @@ class FakeDriver:
         sockets = {name: dirs.runtime / f"{name}.sock" for name in ("console", "helper")}
         end = str(dirs.runtime / "end")
         places = (str(sockets["console"]), str(sockets["helper"]), end)
-        argv = (sys.executable, "-I", "-S", _PROGRAM, host, str(port), *places)
+        argv = ("banger-fake-vmm", host, str(port), *places)
         return LaunchSpec(
             driver="fake",
             argv=argv,
@@ -51,13 +51,18 @@ class FakeDriver:
         console = spec.sockets["console"]
         for leftover in (*spec.sockets.values(), Path(spec.data["end"])):
             leftover.unlink(missing_ok=True)
-        process = await cx.spawn(spec.argv, directory=Path(spec.data["directory"]))
-        async with asyncio.timeout(_START_DEADLINE):
-            while not console.exists():
-                if not processes.alive(process):
-                    raise BangerError("the fake VMM ended at once")
-                await asyncio.sleep(0.01)
-        return FakeMachine(spec, process)
+        argv = (sys.executable, "-I", "-S", _PROGRAM, *spec.argv[1:])
+        machine = FakeMachine(spec, await cx.spawn(argv, directory=Path(spec.data["directory"])))
+        try:
+            async with asyncio.timeout(_START_DEADLINE):
+                while not console.exists() and processes.alive(machine.process):
+                    await asyncio.sleep(0.01)
+        except BaseException:
+            await machine.kill()
+            raise
+        if not console.exists():
+            raise BangerError("the fake VMM ended at once", cause="see vmm.log")
+        return machine
 
     async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> FakeMachine:  # noqa: ARG002 - the contract
         """Take it over."""
@@ -123,3 +128,6 @@ class FakeMachine:
     async def snapshot(self, into: Path) -> None:
         """Refuse."""
         raise BangerError(f"the fake driver cannot write a snapshot to {os.fspath(into)}")
+
+    async def close(self) -> None:
+        """Nothing is held."""

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from banger_core.api import HostNotReady
-from banger_qemu import probe
+from banger_core.api import HostNotReady, remembered_verdict
+from banger_core.engine import kvm as kvm_module
 from banger_qemu.doctor import QemuCheck
 from banger_qemu.driver import QemuDriver
-from banger_qemu.probe import decide, remembered
+from banger_qemu.probe import decide
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def kvm(monkeypatch, place):
     """A host whose ``/dev/kvm`` opens."""
     device = place / "kvm"
     device.touch()
-    monkeypatch.setattr(probe, "KVM", device)
-    monkeypatch.setattr(probe, "device_problem", lambda: "")
-    monkeypatch.setattr("banger_qemu.doctor.device_problem", lambda: "")
+    monkeypatch.setattr(kvm_module, "KVM", device)
+    monkeypatch.setattr(kvm_module, "kvm_problem", lambda: "")
+    monkeypatch.setattr("banger_qemu.doctor.kvm_problem", lambda: "")
     return device
 
 
@@ -40,7 +40,7 @@ def test_a_guest_that_boots_means_kvm(kvm, dirs, cx, fake_qemu):
     assert verdict.accel == "kvm"
     assert "kvm" in cx.calls[0][cx.calls[0].index("-accel") + 1]
     assert "banger.probe" in cx.calls[0][cx.calls[0].index("-append") + 1]
-    assert remembered(cx) == verdict
+    assert remembered_verdict(cx) == verdict
 
 
 def test_the_verdict_is_asked_for_once(kvm, dirs, cx, fake_qemu):
@@ -81,7 +81,7 @@ def test_the_verdict_ends_with_what_it_was_made_of(kvm, dirs, cx, fake_qemu, cha
         kvm.touch()
         kvm.chmod(0o600)
     else:
-        probe.verdict_file(cx).write_text('{"accel": "warp"')
+        (cx.state_dir / "accel.json").write_text('{"accel": "warp"')
     ask(dirs, cx)
     assert len(cx.calls) == 2
 
@@ -137,16 +137,16 @@ def test_other_failures_mean_tcg_with_the_reason(kvm, dirs, cx, fake_qemu, scrip
 
 
 def test_without_a_device_nothing_is_tried(monkeypatch, dirs, cx, place):
-    monkeypatch.setattr(probe, "KVM", place / "missing")
+    monkeypatch.setattr(kvm_module, "KVM", place / "missing")
     verdict = ask(dirs, cx)
     assert verdict.accel == "tcg"
     assert "No such file" in verdict.reason
     assert not cx.calls
-    assert remembered(cx) is None
+    assert remembered_verdict(cx) is None
 
 
 def test_a_file_that_is_no_device_is_not_taken_for_one(monkeypatch, dirs, cx):
-    monkeypatch.setattr(probe, "KVM", dirs.kernel)
+    monkeypatch.setattr(kvm_module, "KVM", dirs.kernel)
     assert "no KVM device" in ask(dirs, cx).reason
 
 
@@ -171,7 +171,7 @@ def test_missing_qemu_is_no_verdict(kvm, dirs, cx):
     use(cx, Path("/nowhere/qemu"))
     with pytest.raises(HostNotReady):
         ask(dirs, cx)
-    assert remembered(cx) is None
+    assert remembered_verdict(cx) is None
 
 
 def test_doctor_shows_the_verdict(kvm, dirs, cx, fake_qemu):

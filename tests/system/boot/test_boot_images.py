@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from banger_core.engine.kvm import PROBE_MARK
 from banger_qemu.command import base, kernel_command_line
 from banger_qemu.driver import QemuDriver
 from banger_qemu.machines import architecture
-from banger_qemu.probe import MARK
 from banger_qemu.tsc import host_tsc_khz
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -145,4 +145,4 @@ def test_the_trial_kernel_says_its_line_and_ends(boot_parts, initrd):
     done = subprocess.run(
         argv, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60
     )
-    assert MARK in done.stdout
+    assert PROBE_MARK in done.stdout

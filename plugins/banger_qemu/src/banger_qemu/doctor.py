@@ -7,9 +7,15 @@ import os
 import re
 import time
 
-from banger_core.api import BangerError, Context, Finding, Level
+from banger_core.api import (
+    BangerError,
+    Context,
+    Finding,
+    Level,
+    kvm_problem,
+    remembered_verdict,
+)
 from banger_qemu.machines import architecture, find_binary, host_architecture
-from banger_qemu.probe import KVM, device_problem, remembered
 
 _SUBJECT = "qemu"
 _OLDEST = (7, 0)
@@ -48,13 +54,13 @@ class QemuCheck:
         why = (
             "with KVM guests run at full speed; without it they are emulated, several times slower"
         )
-        if problem := device_problem():
+        if problem := kvm_problem():
             denied = problem.endswith(os.strerror(errno.EACCES))
             fix = "sudo usermod -aG kvm $USER, then log in again" if denied else ""
             return _finding("warn", f"software emulation: {problem}", why, fix)
-        verdict = remembered(cx)
+        verdict = remembered_verdict(cx)
         if verdict is None:
-            return _finding("pass", f"{KVM} opens; the first VM will show whether it works")
+            return _finding("pass", "/dev/kvm opens; the first VM will show whether it works")
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(verdict.time))
         if verdict.accel == "kvm":
             return _finding("pass", f"hardware virtualisation works (tried {when})")

@@ -50,11 +50,11 @@ class QemuMachine:
         """Return when QEMU has ended, with the reason it gave where we were connected."""
         await wait_process(self._process)
         reason = ""
-        if self._qmp is not None:
+        if (qmp := self._qmp) is not None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._qmp.closed(), _LAST_WORDS)
-            reason = self._qmp.shutdown_reason
-            await self._qmp.close()
+                await asyncio.wait_for(qmp.closed(), _LAST_WORDS)
+            reason = qmp.shutdown_reason
+            await qmp.close()
         status = process_status(self._process)
         if status is not None and status < 0:
             reason = "killed"
@@ -162,6 +162,12 @@ class QemuMachine:
         raise UsageProblem(
             "the driver qemu does not offer snapshots", cause=f"{into} was not written"
         )
+
+    async def close(self) -> None:
+        """Close the control connection: QEMU serves one at a time."""
+        qmp, self._qmp = self._qmp, None
+        if qmp is not None:
+            await qmp.close()
 
     async def _control(self) -> Qmp:
         if self._qmp is None:
