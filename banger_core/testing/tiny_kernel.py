@@ -1,10 +1,10 @@
 """A guest of a hundred bytes, for tests that want to see a guest run but need no Linux.
 
 It says ``GREETING`` on the first serial port again and again, sends back what it reads there, and
-ends the machine by a triple fault when it reads the letter ``o`` (as in the system request that powers off) or when
-a key of the keyboard is pressed (as by Ctrl+Alt+Del). For amd64: an ELF-64 kernel that can be
-entered by the PVH protocol, in 32-bit mode, and at its entry point, in 64-bit mode; every
-instruction in it means the same in both.
+ends the machine by a triple fault when it reads the letter ``o`` (as in the system request that
+powers off) or when a key of the keyboard is pressed (as by Ctrl+Alt+Del). For amd64: an ELF-64
+kernel that can be entered by the PVH protocol, in 32-bit mode, and at its entry point, in 64-bit
+mode; every instruction in it means the same in both.
 """
 
 from __future__ import annotations

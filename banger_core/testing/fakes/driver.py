@@ -55,7 +55,7 @@ class FakeDriver:
         machine = FakeMachine(spec, await cx.spawn(argv, directory=Path(spec.data["directory"])))
         try:
             async with asyncio.timeout(_START_DEADLINE):
-                while not console.exists() and processes.alive(machine.process):
+                while not console.exists() and processes.alive(machine.process):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         except BaseException:
             await machine.kill()
