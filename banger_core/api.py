@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from banger_core.engine.process import alive as process_alive
     from banger_core.engine.process import exit_status as process_status
     from banger_core.engine.process import identify as identify_process
+    from banger_core.engine.process import recorded as recorded_process
     from banger_core.engine.process import signal as signal_process
     from banger_core.engine.process import wait_gone as wait_process
     from banger_core.hookspecs import hookimpl
@@ -148,6 +149,7 @@ _LAZY = {
     "read_content": ("banger_core.kernel.deb", "read_content"),
     "read_layer": ("banger_core.rootfs.layer", "read_layer"),
     "read_tar": ("banger_core.rootfs.tar", "read_tar"),
+    "recorded_process": ("banger_core.engine.process", "recorded"),
     "room_in": ("banger_core.store.content", "room_in"),
     "say": ("banger_core.ui.console", "say"),
     "secure_dir": ("banger_core.config.paths", "secure_dir"),
@@ -268,6 +270,7 @@ __all__ = [
     "read_content",
     "read_layer",
     "read_tar",
+    "recorded_process",
     "remembered_verdict",
     "room_in",
     "say",

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from banger_core.api import Command, NetworkAttachment, Service, hookimpl
+from banger_core.api import (
+    Command,
+    DoctorCheck,
+    NetworkAttachment,
+    Service,
+    Settings,
+    hookimpl,
+)
 
 BANGER_API = 1
 
@@ -21,10 +28,10 @@ def banger_network_attachments() -> Iterable[NetworkAttachment]:
 
 @hookimpl
 def banger_services() -> Iterable[Service]:
-    """Keep the names right, and say what they are."""
+    """Serve the names, and say what they are."""
     yield Service(
         name="dns",
-        summary="Keeps the names of VMs right",
+        summary="Serves the names of VMs",
         load="banger_dns.service:DnsService",
     )
 
@@ -36,4 +43,24 @@ def banger_commands() -> Iterable[Command]:
         name="dns",
         summary="Names of machines, and how this host finds them",
         load="banger_dns.commands:dns",
+    )
+
+
+@hookimpl
+def banger_doctor_checks() -> Iterable[DoctorCheck]:
+    """Look at the responder's port and at mapdns."""
+    yield DoctorCheck(
+        name="dns",
+        summary="Names of VMs are served",
+        load="banger_dns.doctor:DnsCheck",
+    )
+
+
+@hookimpl
+def banger_settings() -> Iterable[Settings]:
+    """``[plugins.dns]``."""
+    yield Settings(
+        name="dns",
+        summary="Where names are served, and mapdns",
+        load="banger_dns.settings:DnsSettings",
     )

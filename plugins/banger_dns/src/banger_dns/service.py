@@ -5,25 +5,87 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from banger_core.api import Context, NotFound
+from banger_core.api import BangerError, Context, NotFound
 from banger_dns.book import ZONE, Book
+from banger_dns.keeper import keep, listening
+from banger_dns.mapdns import find_program
+from banger_dns.publish import map_names
+from banger_dns.settings import DnsSettings, settings_of
 
 
 class DnsService:
     """The service ``dns``."""
 
     async def tend(self, cx: Context) -> None:
-        """Take out names whose VM ended while nobody looked."""
+        """Keep the responder running, take out names whose VM ended while nobody looked, and bring
+        mapdns' file up to date.
+        """
         await Book(cx.state_dir).strike_dead()
+        problems = []
+        for work in (keep, map_names):
+            try:
+                await work(cx)
+            except BangerError as problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
 
     async def answer(self, question: str, data: Mapping[str, Any], cx: Context) -> Any:  # noqa: ARG002
-        """Answer ``list``: the names and what they stand for."""
-        if question != "list":
-            raise NotFound("question", question, ["list"])
-        return {
-            "names": [
-                {"name": f"{each.name}.{ZONE}", "vm_id": each.vm_id, "addresses": [*each.addresses]}
-                for each in Book(cx.state_dir).read()
-                if each.is_live
-            ]
-        }
+        """Answer ``list`` (the names and what they stand for) and ``status`` (who serves them)."""
+        if question == "list":
+            return {"names": _names(cx)}
+        if question == "status":
+            return await _status(cx)
+        raise NotFound("question", question, ["list", "status"])
+
+
+def _names(cx: Context) -> list[dict[str, Any]]:
+    return [
+        {"name": f"{each.name}.{ZONE}", "vm_id": each.vm_id, "addresses": [*each.addresses]}
+        for each in Book(cx.state_dir).read()
+        if each.is_live
+    ]
+
+
+async def _status(cx: Context) -> dict[str, Any]:
+    settings = settings_of(cx)
+    return {
+        "zone": ZONE,
+        "names": len(_names(cx)),
+        "state_dir": str(cx.state_dir),
+        "reverse": [*settings.reverse],
+        "responder": await _responder(cx, settings),
+        "mapdns": await _mapdns(cx, settings),
+    }
+
+
+async def _responder(cx: Context, settings: DnsSettings) -> dict[str, Any]:
+    problem: dict[str, Any] | None = None
+    said = None
+    if settings.responder:
+        try:
+            await keep(cx)
+            said = await listening(cx.state_dir)
+        except BangerError as failure:
+            problem = failure.to_dict()
+    return {
+        "enabled": settings.responder,
+        "address": settings.address,
+        "port": settings.port,
+        "pid": said.process.pid if said else None,
+        "token": said.token if said else "",
+        "problem": problem,
+    }
+
+
+async def _mapdns(cx: Context, settings: DnsSettings) -> dict[str, Any]:
+    problem: dict[str, Any] | None = None
+    try:
+        await map_names(cx)
+    except BangerError as failure:
+        problem = failure.to_dict()
+    return {
+        "program": find_program(settings.mapdns_bin),
+        "data_file": settings.mapdns_data_file,
+        "problem": problem,
+    }

@@ -1,0 +1,75 @@
+"""The doctor's look at names: whether they can be served, and mapdns."""
+
+from __future__ import annotations
+
+from banger_core.api import BangerError, Context, Finding, in_thread
+from banger_dns.keeper import check, listening
+from banger_dns.mapdns import find_program
+from banger_dns.settings import settings_of
+
+SUBJECT = "dns"
+
+
+class DnsCheck:
+    """The doctor's check ``dns``."""
+
+    async def check(self, cx: Context) -> list[Finding]:
+        """Look, change nothing."""
+        return [*await _responder(cx), *_mapdns(cx)]
+
+    async def fix(self, cx: Context) -> list[Finding]:  # noqa: ARG002
+        """Nothing of this is mended without being asked."""
+        return []
+
+
+async def _responder(cx: Context) -> list[Finding]:
+    settings = settings_of(cx)
+    if not settings.responder:
+        return [Finding(level="pass", subject=SUBJECT, message="the responder is switched off")]
+    where = f"{settings.address} port {settings.port}"
+    if await listening(cx.state_dir):
+        return [Finding(level="pass", subject=SUBJECT, message=f"names are served at {where}")]
+    try:
+        await in_thread(check, settings)
+    except BangerError as problem:
+        return [_warning(problem)]
+    return [Finding(level="pass", subject=SUBJECT, message=f"{where} is free for names")]
+
+
+def _mapdns(cx: Context) -> list[Finding]:
+    settings = settings_of(cx)
+    program = find_program(settings.mapdns_bin)
+    if program and not settings.mapdns_data_file:
+        return [
+            Finding(
+                level="warn",
+                subject="mapdns",
+                message=f"{program} is here, but gets no names of machines",
+                why="nothing says which data file it reads",
+                fix='set mapdns_data_file = "/path/of/mapdns.json" in [plugins.dns]',
+            )
+        ]
+    if not settings.mapdns_data_file:
+        return []
+    if program is None:
+        return [
+            Finding(
+                level="warn",
+                subject="mapdns",
+                message=f"{settings.mapdns_bin} is not found",
+                why=f"names are kept in {settings.mapdns_data_file} for it",
+                fix='set mapdns_bin = "/path/of/mapdns" in [plugins.dns]',
+            )
+        ]
+    message = f"{program} gets names by {settings.mapdns_data_file}"
+    return [Finding(level="pass", subject="mapdns", message=message)]
+
+
+def _warning(problem: BangerError) -> Finding:
+    return Finding(
+        level="warn",
+        subject=SUBJECT,
+        message=problem.summary,
+        why=problem.cause,
+        fix=problem.hints[0] if problem.hints else "",
+    )
