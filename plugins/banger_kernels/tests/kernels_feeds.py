@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 import threading
 from dataclasses import dataclass, field
@@ -139,14 +140,31 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Clients that do not trust the certificate are part of the tests."""
+
+
 class Served:
-    """Serves a ``Site`` on a port of the kernel's choosing, for as long as the block lasts."""
+    """Serves a ``Site`` on a port of the kernel's choosing, for as long as the block lasts; with
+    TLS where there are a ``key`` and a ``certificate`` for it.
+    """
+
+    def __init__(self, key: Path | None = None, certificate: Path | None = None) -> None:
+        self._key, self._certificate = key, certificate
 
     def __enter__(self) -> Site:
         site = Site()
         handler = type("Handler", (_Handler,), {"site": site})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        site.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        self._server = _Server(("127.0.0.1", 0), handler)
+        if self._certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(self._certificate, self._key)
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        scheme = "https" if self._certificate else "http"
+        site.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}/"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return site
