@@ -52,6 +52,9 @@ def _shortcut(arguments: list[str]) -> int | None:
 def _ssh(name: str, rest: list[str]) -> int | None:
     from banger_core.client.notes import read_note
 
+    # ssh has no long options: one here is meant for banger
+    if rest and rest[0].startswith("--") and rest[0] != "--":
+        return None
     note = read_note(name, login=True)
     if note is None:
         return None

@@ -37,7 +37,8 @@ def ssh(
     This is OpenSSH with the machine's keys and address; what follows the machine is given to it
     as it is.
     """
-    words = without_dashes(arguments)
+    user, words = _our_options(user, arguments)
+    words = without_dashes(words)
     # Another user is somebody whom banger's own server knows; the image's may not
     login = not user
     if user:
@@ -47,6 +48,31 @@ def ssh(
         terminal = ["-t"] if not command and os.isatty(0) else []
         words = [*terminal, *options, " ".join([prefix, *command])]
     become(reaching(read_note(reference, login=login) or _argv(reference, login=login), words))
+
+
+def _our_options(user: str, words: list[str]) -> tuple[str, list[str]]:
+    """Read banger's own options where they stand after the machine; returns the user, and the
+    words that are for ssh, which has no long options.
+    """
+    while words and words[0].startswith("--") and words[0] != "--":
+        option, given, value = words[0].partition("=")
+        if option != "--user":
+            raise UsageProblem(
+                f"no such option: {option}",
+                cause="what follows the machine is --user, options of ssh (-L, -v …), or a command",
+                hints=["banger vm ssh --help", "man ssh"],
+            )
+        words = words[1:]
+        if not given:
+            value, words = "".join(words[:1]), words[1:]
+        if not value:
+            raise UsageProblem(
+                "option --user needs a value",
+                cause="it is a user's name or number",
+                hints=["--user 1000"],
+            )
+        user = value
+    return user, words
 
 
 def execute(

@@ -68,6 +68,28 @@ def test_options_before_the_machine_are_those_of_its_shell(cli, noted, ssh):
     assert ssh.calls[0]["remote"] == ["banger-as www-data id"], done.stderr
 
 
+@pytest.mark.parametrize("verb", [("ssh",), ("vm", "ssh")])
+@pytest.mark.parametrize("option", [("--user", "www-data"), ("--user=www-data",)])
+def test_the_user_may_stand_after_the_machine(cli, noted, ssh, verb, option):
+    done = cli(*verb, "web", *option, "-v", "id")
+    assert ssh.calls[0]["remote"] == ["-v", "banger-as www-data id"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--usr", "me"), "no such option: --usr"),
+        (("--help",), "no such option: --help"),
+        (("--user",), "option --user needs a value"),
+        (("--user=",), "option --user needs a value"),
+    ],
+)
+def test_other_long_options_never_reach_ssh(cli, noted, ssh, words, error):
+    done = cli("ssh", "web", *words)
+    assert (done.returncode, ssh.calls) == (2, [])
+    assert done.stderr.startswith(f"error: {error}\n")
+
+
 @pytest.mark.parametrize("words", [("ssh",), ("ssh", "--help"), ("ssh", "-h")])
 def test_help_shows_both_ways(here, words):
     _, out, err = here(*words)
