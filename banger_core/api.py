@@ -167,8 +167,20 @@ _LAZY = {
 }
 
 
+_GOING: dict[str, tuple[str, str, str, str]] = {}
+"""What will go: where it is (module and attribute), the release in which it goes, and what to use
+instead. A release that still has something of its own here fails a test.
+"""
+
+
 def __getattr__(name: str) -> Any:
-    """Load one of the heavier tools."""
+    """Load one of the heavier tools, or what will go."""
+    if name in _GOING:
+        from banger_core.deprecation import deprecated
+
+        module, attribute, goes_in, instead = _GOING[name]
+        deprecated(f"{__name__}.{name}", goes_in=goes_in, instead=instead)
+        return getattr(import_module(module), attribute)
     try:
         module, attribute = _LAZY[name]
     except KeyError:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import banger_core
+from banger_core.deprecation import collecting
 from banger_core.hookspecs import PROJECT
 from banger_core.plugins.manager import (
     IncompatiblePlugin,
@@ -74,6 +75,14 @@ def examine(
     """Import the plugin of ``record`` (unless it is given) and ask it; return the record that
     says what came out, and the files that decided it.
     """
+    with collecting(record.name) as used:
+        examined, files = _examine(manager, record, plugin)
+    return replace(examined, deprecations=used), files
+
+
+def _examine(
+    manager: pluggy.PluginManager, record: PluginRecord, plugin: object | None
+) -> tuple[PluginRecord, dict[str, Stamp]]:
     files: dict[str, Stamp] = {}
     subject = f"{record.distribution}:{record.name}"
     try:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
+from site import getsitepackages
 from typing import TYPE_CHECKING, Any
 
 from banger_core.testing.fakes import CONFIG
@@ -36,7 +37,8 @@ class House:
             name = installed.get(module) or module.split(".")[0].replace("_", "-")
             if module not in installed:
                 install_plugin(site, name, module=module)
-                places.append(_root(module))
+            if (root := _root(module)) not in getsitepackages():
+                places.append(root)
             names.append(name)
         paths.ready()
         paths.settings_file.write_text(CONFIG + config)
