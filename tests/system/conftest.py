@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from banger_core.store.locks import FileLock
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 240
 """Seconds for one command: the first one downloads, everything runs under emulation."""
+PATIENCE = 30
+"""Seconds for what ends by itself: the responder for names looks once a second."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,13 @@ class Banger:
             *pins,
         ]
 
+    def left_in_the_end(self) -> list[str]:
+        """``leftovers``, when what ends by itself after the daemon has had the time for it."""
+        deadline = time.monotonic() + PATIENCE
+        while (left := self.leftovers()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left
+
 
 def _inside(directory: Path) -> list[Path]:
     return sorted(directory.iterdir()) if directory.is_dir() else []
@@ -164,5 +174,5 @@ def banger() -> Iterator[Banger]:
         for name in one.vm_names():
             one.ok("vm", "delete", "--force", name)
         one.ok("daemon", "stop")
-        left = one.leftovers()
+        left = one.left_in_the_end()
         assert not left, f"left behind: {left}"

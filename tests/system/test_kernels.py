@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from kernel_parts import AlpineKernel, alpine_kernel
+from oci_wheel import shared_cache
+
+from banger_core.config.paths import secure_dir
+from banger_core.kernel.collection import collect
+from banger_core.kernel.origin import in_boot
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.xdist_group("kernels")]
 
@@ -49,6 +57,36 @@ def test_a_newer_kernel_with_packed_modules(banger):
     assert found[0] == version(banger, "trixie-cloud")
     assert found[0].startswith("6.12.")
     assert found[1:] == WORKS
+
+
+def test_what_the_archive_ships_is_imported_from_wherever_it_lies(banger, tmp_path):
+    """A package, its unpacked files, and an installed kernel are the one that was pulled."""
+    (known,) = banger.state.glob("plugins/debian/kernel-bookworm-cloud-*.json")
+    digest = re.search(r'"sha256": *"([0-9a-f]{64})"', known.read_text())[1]
+    package = tmp_path / "linux-image.deb"
+    shutil.copy(shared_cache() / "debian" / "sha256" / digest, package)
+    root = tmp_path / "root"
+    subprocess.run(["dpkg-deb", "-x", package, root], check=True)
+
+    pulled = banger.json("kernel", "show", "bookworm-cloud")
+    banger.ok("kernel", "import", "packaged", "--deb", str(package))
+    banger.ok("kernel", "import", "unpacked", "--from", str(root))
+    origin = in_boot(pulled["version"], root)
+    installed = collect(origin, secure_dir(tmp_path / "installed"), lambda *_: None)
+
+    mine = [banger.json("kernel", "show", name) for name in ("packaged", "unpacked")]
+    for fact in ("version", "distro", "digest", "facts"):
+        assert [one[fact] for one in mine] == [pulled[fact]] * 2, fact
+    kernels = banger.state / "kernels"
+    modules = names(kernels / "bookworm-cloud" / "modules")
+    assert names(kernels / "packaged" / "modules") == modules
+    assert names(kernels / "unpacked" / "modules") == modules
+    assert names(installed.modules) == modules
+    assert installed.vmlinux.read_bytes() == (kernels / "packaged" / "vmlinux").read_bytes()
+
+
+def names(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*.ko*")}
 
 
 def test_the_kernel_of_another_distribution(banger, alpine):
