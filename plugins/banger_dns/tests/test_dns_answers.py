@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from banger_dns.answer import Answerer
 from banger_dns.book import Name
-from banger_dns.zone import Zones, probe_address
+from banger_dns.names import probe_address
+from banger_dns.zone import Zones
 
 MANY = [f"10.9.{high}.{low}" for high in range(3) for low in range(100)]
 

@@ -21,7 +21,7 @@ from dns_house import House, free_port, name
 from banger_core.api import Conflict, HostNotReady, NotFound, identify_process, process_alive
 from banger_core.model import NetPlan
 from banger_core.testing.contracts.samples import sample_record
-from banger_dns import keeper
+from banger_dns import ports
 from banger_dns.attachment import Names
 from banger_dns.book import Book, Name
 from banger_dns.orders import OWNER, directory_of
@@ -235,7 +235,7 @@ def test_port_that_is_taken(house):
 
 def test_low_port_says_how_to_get_it(house, monkeypatch):
     refused = PermissionError(13, "Permission denied")
-    monkeypatch.setattr(keeper, "obstacle", lambda *_: refused)
+    monkeypatch.setattr(ports, "obstacle", lambda *_: refused)
     with pytest.raises(HostNotReady) as caught:
         house.tend()
     assert caught.value.hints[0] == "sudo sysctl net.ipv4.ip_unprivileged_port_start=53"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from banger_core.api import BangerError, Context, Finding, in_thread
-from banger_dns.keeper import check, listening
+from banger_dns.keeper import listening
 from banger_dns.mapdns import find_program
+from banger_dns.ports import check
 from banger_dns.settings import settings_of
 
 SUBJECT = "dns"
@@ -30,7 +31,7 @@ async def _responder(cx: Context) -> list[Finding]:
     if await listening(cx.state_dir):
         return [Finding(level="pass", subject=SUBJECT, message=f"names are served at {where}")]
     try:
-        await in_thread(check, settings)
+        await in_thread(check, settings.address, settings.port)
     except BangerError as problem:
         return [_warning(problem)]
     return [Finding(level="pass", subject=SUBJECT, message=f"{where} is free for names")]

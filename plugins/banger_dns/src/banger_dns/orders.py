@@ -53,22 +53,28 @@ class Orders:
         return cls(**{**data, "reverse": tuple(data["reverse"])})
 
     def write(self, state: Path) -> None:
-        """Leave them for a responder that is about to start."""
-        write_atomic(directory_of(state) / WANTED, json.dumps(asdict(self)))
+        """Leave them for responders that are about to start."""
+        path, text = directory_of(state) / WANTED, json.dumps(asdict(self))
+        if not path.is_file() or path.read_text() != text:
+            write_atomic(path, text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """A responder that listens: by which orders, which process, and the token of its probes."""
+    """A responder that listens: by which orders, which process, and the token of its probes.
+    ``foreground`` ones belong to who started them.
+    """
 
     orders: Orders
     process: ProcessId
     token: str
+    foreground: bool = False
 
     @classmethod
-    def own(cls, orders: Orders, token: str) -> Said:
+    def own(cls, orders: Orders, token: str, *, foreground: bool) -> Said:
         """What this process has to say."""
-        return cls(orders=orders, process=identify_process(os.getpid()), token=token)
+        process = identify_process(os.getpid())
+        return cls(orders=orders, process=process, token=token, foreground=foreground)
 
     @classmethod
     def read(cls, state: Path) -> Said | None:
@@ -76,8 +82,9 @@ class Said:
         try:
             data = json.loads((directory_of(state) / SAID).read_bytes())
             orders = Orders(**{**data["orders"], "reverse": tuple(data["orders"]["reverse"])})
+            process, foreground = ProcessId(**data["process"]), bool(data["foreground"])
             said = cls(
-                orders=orders, process=ProcessId(**data["process"]), token=str(data["token"])
+                orders=orders, process=process, token=str(data["token"]), foreground=foreground
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+from banger_core.api import Conflict, HostNotReady
+from banger_dns.names import DEFAULT_PORT
 from banger_dns.server import bind
 
 TABLES = ("udp", "tcp", "udp6", "tcp6")
@@ -19,6 +22,38 @@ def obstacle(address: str, port: int) -> OSError | None:
     except OSError as problem:
         return problem
     return None
+
+
+def check(address: str, port: int) -> None:
+    """Raise Conflict when another program has the address, HostNotReady when this
+    user must not have it, or this host does not have it.
+    """
+    problem = obstacle(address, port)
+    if problem is None:
+        return
+    what = f"{address} port {port}"
+    other = [f"port = {DEFAULT_PORT} in [plugins.dns], then banger daemon stop"]
+    if problem.errno == errno.EADDRINUSE:
+        found = holders(port)
+        raise Conflict(
+            f"the names of machines cannot be served: {what} is taken",
+            cause=f"by {', '.join(found)}" if found else "by a program of another user",
+            hints=[
+                f"sudo ss -lnptu 'sport = :{port}'   (says which program)",
+                f"set port = {port + 1} in [plugins.dns], then banger daemon stop",
+            ],
+        )
+    if problem.errno == errno.EACCES:
+        raise HostNotReady(
+            f"the names of machines cannot be served: {what} is not for this user",
+            cause="the kernel keeps low ports for root (net.ipv4.ip_unprivileged_port_start)",
+            hints=["sudo sysctl net.ipv4.ip_unprivileged_port_start=53", *other],
+        )
+    raise HostNotReady(
+        f"the names of machines cannot be served: {what} cannot be had",
+        cause=problem.strerror or str(problem),
+        hints=["ip addr", 'set address = "127.0.0.1" in [plugins.dns], then banger daemon stop'],
+    )
 
 
 def holders(port: int) -> list[str]:

@@ -3,7 +3,8 @@
 ``python -m banger_dns.responder DIRECTORY`` serves the names of ``DIRECTORY/names.json`` as
 ``DIRECTORY/responder/wanted.json`` says, and writes into ``said.json`` beside that how it went. It
 reads the names anew on SIGHUP, forgets a name the moment that its VM's process ends, and leaves
-when neither a daemon nor a VM is left.
+when neither a daemon nor a VM is left. With ADDRESS and PORT after DIRECTORY it serves them there,
+for nobody but who started it, until a signal ends it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from banger_core.api import ProcessId, process_alive
@@ -29,14 +31,17 @@ from banger_dns.zone import Zones
 LOOK = 1.0
 """How often the files are looked at without being told to (seconds)."""
 
+LOOK_OFTEN = 0.2
+"""The same where nobody tells."""
+
 log = logging.getLogger("banger.dns")
 
 
 class Responder:
     """One responder at work."""
 
-    def __init__(self, state: Path, orders: Orders) -> None:
-        self._state, self._orders = state, orders
+    def __init__(self, state: Path, orders: Orders, *, foreground: bool = False) -> None:
+        self._state, self._orders, self._foreground = state, orders, foreground
         self._book = Book(state)
         self._token = secrets.token_hex(8)
         self._answerer = Answerer(self._zones(()))
@@ -54,7 +59,9 @@ class Responder:
         udp, tcp = bind(self._orders.address, self._orders.port)
         server = asyncio.create_task(Server(udp, tcp, self._answerer.answer).serve())
         self._read()
-        Said.own(self._orders, self._token).write(self._state)
+        if not self._foreground or Said.read(self._state) is None:
+            said = Said.own(self._orders, self._token, foreground=self._foreground)
+            said.write(self._state)
         log.info("%s port %d", self._orders.address, self._orders.port)
         looking = asyncio.create_task(self._look())
         await self._over.wait()
@@ -65,7 +72,7 @@ class Responder:
     async def _look(self) -> None:
         """Notice what nobody tells: files that were written, and that everybody is gone."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK_OFTEN if self._foreground else LOOK)
             if not directory_of(self._state).is_dir():
                 log.info("the state directory is gone: leaving")
                 self._over.set()
@@ -100,6 +107,8 @@ class Responder:
         )
 
     def _leave_when_alone(self) -> None:
+        if self._foreground:
+            return
         owners = [self._owner, *(name.process for name in self._names)]
         if not any(owner and process_alive(owner) for owner in owners):
             log.info("no daemon and no machine is left: leaving")
@@ -132,14 +141,17 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return facts.st_mtime_ns, facts.st_ino
 
 
-def main(state: Path) -> int:
+def main(state: Path, *where: str) -> int:
     """Serve; return the exit status."""
     # Until there is somebody to hear it, a nudge must not be the end
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     orders = Orders.read(state)
+    if where:
+        address, port = where
+        orders = replace(orders, address=address, port=int(port))
     try:
-        asyncio.run(Responder(state, orders).run())
+        asyncio.run(Responder(state, orders, foreground=bool(where)).run())
     except OSError as problem:
         log.error("%s port %d: %s", orders.address, orders.port, problem.strerror)  # noqa: TRY400
         return 1
@@ -147,4 +159,4 @@ def main(state: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

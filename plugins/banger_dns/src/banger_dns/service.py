@@ -61,17 +61,15 @@ async def _status(cx: Context) -> dict[str, Any]:
 
 async def _responder(cx: Context, settings: DnsSettings) -> dict[str, Any]:
     problem: dict[str, Any] | None = None
-    said = None
-    if settings.responder:
-        try:
-            await keep(cx)
-            said = await listening(cx.state_dir)
-        except BangerError as failure:
-            problem = failure.to_dict()
+    try:
+        await keep(cx)
+    except BangerError as failure:
+        problem = failure.to_dict()
+    said = await listening(cx.state_dir)
     return {
         "enabled": settings.responder,
-        "address": settings.address,
-        "port": settings.port,
+        "address": said.orders.address if said else settings.address,
+        "port": said.orders.port if said else settings.port,
         "pid": said.process.pid if said else None,
         "token": said.token if said else "",
         "problem": problem,

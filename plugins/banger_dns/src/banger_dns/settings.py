@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from banger_dns.names import DEFAULT_PORT
+
 if TYPE_CHECKING:
     from banger_core.api import Context
-
-DEFAULT_PORT = 10053
-"""Where the responder listens: 53 belongs to root and to the host's own resolver."""
 
 
 def _address(text: str) -> str:

@@ -7,11 +7,9 @@ not exist).
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import dns.name
 import dns.rdata
@@ -21,9 +19,7 @@ import dns.reversename
 import dns.rrset
 
 from banger_dns.book import ZONE, Name
-
-PROBE = "_probe"
-"""``NONCE._probe.vm`` has an address that only this responder can know: ``probe_address``."""
+from banger_dns.names import PROBE, probe_address, reverse_zone
 
 _LOCALHOST = dns.name.from_text("localhost.")
 _NOBODY = dns.name.from_text("nobody.invalid.")
@@ -78,7 +74,7 @@ class Zones:
         zones._start(_VM)
         zones._node(_PROBES)
         for network in networks:
-            zones._start(_reverse_zone(network))
+            zones._start(dns.name.from_text(reverse_zone(network)))
         localhost = dns.reversename.from_address("127.0.0.1")
         if zones._apex(localhost) is not None:
             zones._add(localhost, "PTR", "localhost.")
@@ -152,13 +148,9 @@ class Zones:
         return {dns.rdatatype.A: dns.rdataset.from_text("IN", "A", 0, address)}
 
 
-def probe_address(token: str, nonce: str) -> str:
-    """The loopback address that ``NONCE._probe.vm`` has at the responder with ``token``."""
-    digest = hashlib.sha256(f"{token}/{nonce}".encode()).digest()
-    return f"127.{digest[0] | 0x80}.{digest[1]}.{digest[2]}"
-
-
-def _own_reverse_zone(reverse: dns.name.Name, address: str, networks: Iterable[str]) -> Any:
+def _own_reverse_zone(
+    reverse: dns.name.Name, address: str, networks: Iterable[str]
+) -> dns.name.Name:
     """The zone of a reverse name outside the configured networks: that of the network where zones
     can end there, else of the address alone, since its neighbours may be somebody else's.
     """
@@ -166,13 +158,5 @@ def _own_reverse_zone(reverse: dns.name.Name, address: str, networks: Iterable[s
         network = ipaddress.ip_network(text, strict=False)
         whole = network.prefixlen % (8 if network.version == 4 else 4) == 0
         if ipaddress.ip_address(address) in network and whole and network.prefixlen:
-            return _reverse_zone(str(network))
+            return dns.name.from_text(reverse_zone(str(network)))
     return reverse
-
-
-def _reverse_zone(text: str) -> dns.name.Name:
-    network = ipaddress.ip_network(text)
-    bits = 8 if network.version == 4 else 4
-    full = dns.reversename.from_address(str(network.network_address))
-    host_labels = (network.max_prefixlen - network.prefixlen) // bits
-    return dns.name.Name(full.labels[host_labels:])

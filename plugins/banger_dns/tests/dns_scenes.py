@@ -1,0 +1,465 @@
+"""Scenes that are played in namespaces of their own: a private copy of /etc, an empty /run, a
+loopback interface that nobody else has. ``python dns_scenes.py SCENE DIRECTORY`` plays one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dns_house import House, name
+
+from banger_core.api import BangerError, HostNotReady
+from banger_core.testing.context import FakeContext
+from banger_dns.wiring import wire as wiring
+from banger_dns.wiring.hands import Hands
+from banger_dns.wiring.journal import JOURNAL
+from banger_dns.wiring.wire import Wirer
+
+ETC = Path("/etc")
+DNSMASQ = """\
+no-resolv
+no-hosts
+bind-interfaces
+listen-address=127.0.0.1
+address=/known.test/192.0.2.1
+stop-dns-rebind
+bogus-priv
+"""
+
+
+class Stage:
+    """Everything that a scene is played with."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.said = place, list[str]()
+        self.cx = FakeContext(place / "plugin")
+        self.house = House(self.cx)
+
+    def serve(self, port: int = 10053, address: str = "127.0.0.1") -> None:
+        """Run the responder, with a VM in it."""
+        self.cx._settings.update(port=port, address=address)
+        self.house.tend()
+        self.house.enter(name("web", "127.64.1.2"))
+
+    def wirer(self, hands: Hands | None = None) -> Wirer:
+        return Wirer(self.house.ask("status"), self.said.append, hands)
+
+    @property
+    def journal(self) -> Path:
+        return self.cx.state_dir / JOURNAL
+
+    @contextlib.contextmanager
+    def dnsmasq(self, *options: str) -> Iterator[tuple[str, ...]]:
+        """A real dnsmasq; gives the command that restarts it, as an init script would."""
+        pid = self.place / "dnsmasq.pid"
+        start = ["dnsmasq", f"--pid-file={pid}", "--user=root", *options]
+        script = self.place / "restart"
+        script.write_text(
+            f"#!/bin/sh\nset -e\npid=$(cat {pid})\nkill $pid\n"
+            "while kill -0 $pid 2>/dev/null; do sleep 0.05; done\n"
+            f"exec {shlex.join(start)}\n"
+        )
+        script.chmod(0o755)
+        subprocess.run(start, check=True)
+        try:
+            yield (str(script),)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.kill(int(pid.read_text()), 15)
+
+
+def snapshot() -> dict[str, Any]:
+    """All of /etc: what each file is, its mode and its owner."""
+    found = {}
+    for path in sorted(ETC.rglob("*")):
+        facts = path.lstat()
+        what = path.read_bytes() if stat.S_ISREG(facts.st_mode) else b""
+        found[str(path)] = (stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid, what)
+    return found
+
+
+def look_up(question: str) -> str:
+    """What a program of this host finds."""
+    code = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+    argv = [sys.executable, "-I", "-S", "-c", code, question]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def reverse(address: str) -> str:
+    code = "import socket, sys; print(socket.gethostbyaddr(sys.argv[1])[0])"
+    argv = [sys.executable, "-I", "-S", "-c", code, address]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def resolv_conf(text: str = "# mine\nnameserver 127.0.0.1\noptions timeout:1\n") -> None:
+    path = ETC / "resolv.conf"
+    path.unlink(missing_ok=True)
+    path.write_text(text)
+    path.chmod(0o640)
+    os.chown(path, 0, 7)
+
+
+def use_dnsmasq(stage: Stage, directory: str = "/etc/dnsmasq.d/,*.conf") -> None:
+    """The usual configuration of dnsmasq as this host's resolver."""
+    resolv_conf()
+    conf_dir = f"conf-dir={directory}\n" if directory else ""
+    (ETC / "dnsmasq.conf").write_text(DNSMASQ + conf_dir)
+    if directory:
+        Path(directory.partition(",")[0]).mkdir(exist_ok=True)
+
+
+def wire_and_unwire(
+    stage: Stage, reload: tuple[str, ...] | None, resolver: str, *, back: str = "web.vm"
+) -> None:
+    """What every kind of wiring has to hold. ``back`` is the reverse name of the VM."""
+    before = snapshot()
+    assert look_up("known.test") == "192.0.2.1"
+    assert look_up("web.vm") == ""
+    chosen = stage.wirer().wire("", reload)
+    assert chosen is not None
+    assert chosen.name == resolver, chosen.name
+    assert look_up("web.vm") == "127.64.1.2"
+    assert look_up("known.test") == "192.0.2.1"
+    assert reverse("127.64.1.2") == back
+    assert look_up("gone.vm") == ""
+    look = stage.wirer().look()
+    assert look.problem == ""
+    assert look.wired is not None
+    assert look.wired.done
+    # Once more changes nothing
+    changed = snapshot()
+    assert stage.wirer().wire("", reload) is None
+    assert snapshot() == changed != before
+    undone, kept = stage.wirer().unwire()
+    assert undone is not None
+    assert kept == []
+    assert snapshot() == before
+    assert look_up("web.vm") == ""
+    assert look_up("known.test") == "192.0.2.1"
+    assert not stage.journal.exists()
+    assert stage.wirer().unwire() == (None, [])
+
+
+# --- the scenes ------------------------------------------------------------------------------
+
+
+def dnsmasq(stage: Stage) -> None:
+    use_dnsmasq(stage)
+    stage.serve()
+    with stage.dnsmasq() as restart:
+        wire_and_unwire(stage, restart, "dnsmasq")
+
+
+def dnsmasq_directory_on_its_command_line(stage: Stage) -> None:
+    use_dnsmasq(stage, "")
+    stage.serve()
+    (ETC / "names.d").mkdir()
+    with stage.dnsmasq("-7", "/etc/names.d") as restart:
+        wire_and_unwire(stage, restart, "dnsmasq")
+
+
+def network_manager(stage: Stage) -> None:
+    """NetworkManager runs dnsmasq with a directory of its own; here it is run in its place."""
+    resolv_conf()
+    stage.serve()
+    Path("/run/NetworkManager").mkdir()
+    (ETC / "NetworkManager").mkdir(exist_ok=True)
+    (ETC / "NetworkManager/NetworkManager.conf").write_text(
+        "[main]\nplugins=keyfile\ndns=dnsmasq\n"
+    )
+    (stage.place / "base.conf").write_text(DNSMASQ)
+    (ETC / "NetworkManager/dnsmasq.d").mkdir(exist_ok=True)
+    own = (f"--conf-file={stage.place}/base.conf", "--conf-dir=/etc/NetworkManager/dnsmasq.d")
+    with stage.dnsmasq(*own) as restart:
+        wire_and_unwire(stage, restart, "NetworkManager")
+
+
+def plain_resolv_conf(stage: Stage) -> None:
+    use_dnsmasq(stage)
+    stage.serve(53, "127.0.0.9")
+    with stage.dnsmasq("--conf-file=/dev/null", *options()):
+        wire_and_unwire(stage, None, "resolv.conf")
+
+
+def options() -> list[str]:
+    return [f"--{line}" for line in DNSMASQ.splitlines()]
+
+
+def resolv_conf_without_end(stage: Stage) -> None:
+    """A last line without its end stays one, and nothing else moves."""
+    resolv_conf("options timeout:1\nnameserver 127.0.0.1")
+    stage.serve(53, "127.0.0.9")
+    with stage.dnsmasq("--conf-file=/dev/null", *options()):
+        wire_and_unwire(stage, None, "resolv.conf")
+
+
+def not_replaceable_resolv_conf(stage: Stage) -> None:
+    """As containers have it: a mount, which can be written but not replaced."""
+    resolv_conf()
+    stage.serve(53, "127.0.0.9")
+    copy = stage.place / "resolv.conf"
+    copy.write_bytes((ETC / "resolv.conf").read_bytes())
+    subprocess.run(["mount", "--bind", str(copy), "/etc/resolv.conf"], check=True)
+    with stage.dnsmasq("--conf-file=/dev/null", *options()):
+        wire_and_unwire(stage, None, "resolv.conf")
+
+
+def nothing_to_wire(stage: Stage) -> None:
+    """The lines to add are said, and nothing is touched."""
+    resolv_conf()
+    stage.serve()
+    before = snapshot()
+    for prepare, cause in (
+        (lambda: None, "asks port 53 only"),
+        (lambda: stage.serve(53, "127.0.0.9") or as_link(), "is a link to"),
+    ):
+        prepare()
+        before = snapshot()
+        with pytest.raises(HostNotReady) as caught:
+            stage.wirer().wire()
+        assert cause in caught.value.cause
+        assert caught.value.hints[0] == "add to /etc/resolv.conf:"
+        assert caught.value.hints[1].startswith("nameserver 127.0.0.")
+        assert snapshot() == before
+        assert not stage.journal.exists()
+
+
+def as_link() -> None:
+    (ETC / "resolv.conf").rename(ETC / "other.conf")
+    (ETC / "resolv.conf").symlink_to("other.conf")
+
+
+def resolver_that_does_not_listen(stage: Stage) -> None:
+    """It is told, and goes on as before: all is undone."""
+    use_dnsmasq(stage)
+    stage.serve()
+    wiring.SETTLE = 0.5
+    with stage.dnsmasq():
+        before = snapshot()
+        with pytest.raises(HostNotReady, match="everything is as it was") as caught:
+            stage.wirer().wire("", ("true",))
+        assert caught.value.cause
+        assert snapshot() == before
+        assert not stage.journal.exists()
+
+
+def reload_that_fails(stage: Stage) -> None:
+    use_dnsmasq(stage)
+    stage.serve()
+    with stage.dnsmasq():
+        before = snapshot()
+        with pytest.raises(BangerError, match="false failed"):
+            stage.wirer().wire("", ("false",))
+        assert snapshot() == before
+
+
+def crash(stage: Stage) -> None:
+    """The process dies at every place; the next one undoes it, or wires anew."""
+    use_dnsmasq(stage)
+    stage.serve()
+    status = stage.house.ask("status")
+    with stage.dnsmasq() as restart:
+        before = snapshot()
+        for place in ("write", "run", "check", "end"):
+            child = os.fork()
+            if child == 0:
+                die_at(place)
+                with contextlib.suppress(BaseException):
+                    Wirer(status, stage.said.append).wire("", restart)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 9 << 8, place
+            assert stage.journal.exists()
+            if place == "check":
+                # To wire again is as good
+                stage.wirer().wire("", restart)
+                assert look_up("web.vm") == "127.64.1.2"
+            stage.wirer().unwire()
+            assert snapshot() == before, place
+            assert not stage.journal.exists()
+            assert look_up("known.test") == "192.0.2.1"
+
+
+def die_at(place: str) -> None:
+    """Have this process vanish at ``place``, as by SIGKILL."""
+
+    def die(*_: Any, **__: Any) -> Any:
+        os._exit(9)
+
+    if place == "check":
+        wiring.wait_for_host = die
+    elif place == "end":
+        wiring.replace = die
+    elif place == "run":
+        real = Hands.run
+
+        def run(self: Hands, argv: Any, stdin: bytes = b"") -> None:
+            real(self, argv, stdin)
+            if argv[0] == "mv":
+                os._exit(9)
+
+        Hands.run = run
+    else:
+        setattr(Hands, place, die)
+
+
+def others_change_it_too(stage: Stage) -> None:
+    """What somebody else made of a file is left alone, and said."""
+    use_dnsmasq(stage)
+    stage.serve(53, "127.0.0.9")
+    with stage.dnsmasq("--conf-file=/dev/null", *options()):
+        stage.wirer().wire()
+        path = ETC / "resolv.conf"
+        path.write_text("nameserver 127.0.0.1\n")
+        _, kept = stage.wirer().unwire()
+        assert kept == ["/etc/resolv.conf"]
+        assert path.read_text() == "nameserver 127.0.0.1\n"
+
+
+def by_way_of_sudo(stage: Stage) -> None:
+    """The same, when this user is not root and sudo lets it."""
+    use_dnsmasq(stage)
+    stage.serve()
+    log = stage.place / "sudo.log"
+    sudo = stage.place / "sudo"
+    sudo.write_text(f'#!/bin/sh\necho "$*" >>{log}\n[ "$1" = -n ] || exit 1\nshift\nexec "$@"\n')
+    sudo.chmod(0o755)
+    hands = Hands((str(sudo), "-n"))
+    before = snapshot()
+    with stage.dnsmasq() as restart:
+        assert stage.wirer(hands).wire("", restart)
+        stage.wirer(hands).unwire()
+    assert snapshot() == before
+    programs = {line.split()[1] for line in log.read_text().splitlines()}
+    assert programs == {"true", "install", "mv", "rm", str(stage.place / "restart")}
+
+
+def sudo_that_wants_a_password(stage: Stage) -> None:
+    use_dnsmasq(stage)
+    stage.serve()
+    before = snapshot()
+    with stage.dnsmasq() as restart:
+        for prefix in (("false",), ("/no/such/sudo", "-n")):
+            with pytest.raises(HostNotReady, match="only root"):
+                stage.wirer(Hands(prefix)).wire("", restart)
+    assert snapshot() == before
+    assert not stage.journal.exists()
+
+
+def resolved_before_delegates(stage: Stage) -> None:
+    """What would be written for systemd-resolved; it is not run here."""
+    from banger_dns.wiring import resolvers
+
+    resolv_conf()
+    stage.serve()
+    Path("/run/systemd/resolve").mkdir(parents=True)
+    Path("/run/systemd/resolve/resolv.conf").write_text("")
+    server = stage.wirer().server
+    for version, path, lines in (
+        (
+            252,
+            "/etc/systemd/resolved.conf.d/banger-dns.conf",
+            "[Resolve]\nDNS=127.0.0.1:10053\nDomains=~vm ~127.in-addr.arpa\n",
+        ),
+        (
+            258,
+            "/etc/systemd/dns-delegate.d/banger-dns.dns-delegate",
+            "[Delegate]\nDNS=127.0.0.1:10053\nDomains=~vm ~127.in-addr.arpa\nDefaultRoute=no\n",
+        ),
+    ):
+        resolvers._systemd_version = lambda version=version: version
+        first = resolvers.find(server)[0]
+        assert (first.name, str(first.path)) == ("systemd-resolved", path)
+        assert first.text == resolvers.HEAD + lines
+        assert first.reload == ("systemctl", "restart", "systemd-resolved")
+        assert not first.obstacle
+    resolvers._systemd_version = lambda: 245
+    assert "port 53 only" in resolvers.find(server)[0].obstacle
+
+
+def resolved(stage: Stage) -> None:
+    """A real systemd-resolved, where there is one (BANGER_TEST_RESOLVED)."""
+    program = os.environ["BANGER_TEST_RESOLVED"]
+    resolv_conf("nameserver 127.0.0.53\n")
+    stage.serve()
+    with stage.dnsmasq("--conf-file=/dev/null", *options()):
+        with (ETC / "passwd").open("a") as passwd, (ETC / "group").open("a") as group:
+            passwd.write("systemd-resolve:x:991:991::/:/usr/sbin/nologin\n")
+            group.write("systemd-resolve:x:991:\n")
+        (ETC / "systemd").mkdir(exist_ok=True)
+        (ETC / "systemd/resolved.conf").write_text("[Resolve]\nDNS=127.0.0.1\nDNSSEC=no\n")
+        # It asks nobody while it takes the host for offline
+        for words in ("add v0 type veth peer name v1", "set v0 up", "set v1 up"):
+            subprocess.run(["ip", "link", *words.split()], check=True)
+        subprocess.run(["ip", "addr", "add", "192.0.2.77/24", "dev", "v0"], check=True)
+        start = stage.place / "start"
+        pid = stage.place / "resolved.pid"
+        start.write_text(
+            f"#!/bin/sh\n[ ! -f {pid} ] || kill $(cat {pid})\nsleep 0.3\n"
+            "mkdir -p /run/systemd/resolve; chown 991:991 /run/systemd/resolve\n"
+            f"{program} >{stage.place}/resolved.log 2>&1 </dev/null & echo $! >{pid}\n"
+        )
+        start.chmod(0o755)
+        subprocess.run([str(start)], check=True)
+        deadline = time.monotonic() + 20
+        while look_up("known.test") != "192.0.2.1":
+            assert time.monotonic() < deadline, (stage.place / "resolved.log").read_text()
+            time.sleep(0.2)
+        try:
+            # It says so of every loopback address by itself
+            wire_and_unwire(stage, (str(start),), "systemd-resolved", back="localhost")
+        finally:
+            os.kill(int(pid.read_text()), 9)
+
+
+SCENES: dict[str, Callable[[Stage], None]] = {
+    scene.__name__: scene
+    for scene in (
+        dnsmasq,
+        dnsmasq_directory_on_its_command_line,
+        network_manager,
+        plain_resolv_conf,
+        resolv_conf_without_end,
+        not_replaceable_resolv_conf,
+        nothing_to_wire,
+        resolver_that_does_not_listen,
+        reload_that_fails,
+        crash,
+        others_change_it_too,
+        by_way_of_sudo,
+        sudo_that_wants_a_password,
+        resolved_before_delegates,
+        resolved,
+    )
+}
+
+
+def main(scene: str, place: Path) -> None:
+    """Set the stage, and play."""
+    for command in (
+        ["ip", "link", "set", "lo", "up"],
+        ["mount", "-t", "tmpfs", "none", "/run"],
+        ["cp", "-a", "/etc", str(place / "etc")],
+        ["mount", "--bind", str(place / "etc"), "/etc"],
+    ):
+        subprocess.run(command, check=True)
+    (ETC / "nsswitch.conf").write_text("hosts: files dns\n")
+    stage = Stage(place)
+    try:
+        SCENES[scene](stage)
+    finally:
+        stage.cx.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
