@@ -111,7 +111,7 @@ if TYPE_CHECKING:
     from banger_core.sizes import format_size, parse_size
     from banger_core.store.content import Ingest, blob_path, room_in, sync_directory, write_atomic
     from banger_core.store.locks import FileLock
-    from banger_core.threads import in_thread
+    from banger_core.threads import in_thread, started
     from banger_core.trust import is_loopback, trusted_context
     from banger_core.ui.console import say, tell
     from banger_core.ui.jsonout import show_json
@@ -157,6 +157,7 @@ _LAZY = {
     "show_json": ("banger_core.ui.jsonout", "show_json"),
     "show_table": ("banger_core.ui.tables", "show_table"),
     "signal_process": ("banger_core.engine.process", "signal"),
+    "started": ("banger_core.threads", "started"),
     "sync_directory": ("banger_core.store.content", "sync_directory"),
     "tell": ("banger_core.ui.console", "tell"),
     "trusted_context": ("banger_core.trust", "trusted_context"),
@@ -291,6 +292,7 @@ __all__ = [
     "show_json",
     "show_table",
     "signal_process",
+    "started",
     "sync_directory",
     "tell",
     "trusted_context",

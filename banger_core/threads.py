@@ -1,9 +1,9 @@
-"""Blocking work in threads that is never left running behind anybody's back."""
+"""Work that is never left running behind anybody's back: threads, and programs that start."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from contextvars import copy_context
@@ -36,6 +36,23 @@ async def in_thread(
         if on_cancel is not None:
             on_cancel()
         await finished(task)
+        raise
+
+
+async def started(start: Coroutine[Any, Any, T], undo: Callable[[T], Awaitable[None]]) -> T:
+    """Return what ``start`` gives, or leave nothing of it.
+
+    When the caller is cancelled meanwhile, the start is waited for to its end, and undone, before
+    the cancellation goes on. A program that asyncio is starting may have children by then, and
+    asyncio ends the program alone.
+    """
+    task = asyncio.create_task(start)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await finished(task)
+        if not task.cancelled() and task.exception() is None:
+            await undo(task.result())
         raise
 
 

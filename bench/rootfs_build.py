@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from banger_core.model import Entry
+from banger_core.packages import find_program
 from banger_core.rootfs.build import build_rootfs
-from banger_core.rootfs.ext4.tools import find_tool
 from banger_core.rootfs.tar import read_tar
 
 SIZE = 8 << 30
@@ -71,7 +71,7 @@ def floor(archive: Path, place: Path) -> None:
     subprocess.run(["tar", "-xf", archive, "-C", tree], check=True)
     with image.open("wb") as file:
         file.truncate(SIZE)
-    command = [find_tool("mke2fs"), "-q", "-F", "-t", "ext4", "-d", str(tree), str(image)]
+    command = [find_program("mke2fs"), "-q", "-F", "-t", "ext4", "-d", str(tree), str(image)]
     subprocess.run(command, check=True)
     descriptor = os.open(image, os.O_RDONLY)
     os.fsync(descriptor)

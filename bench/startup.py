@@ -10,7 +10,6 @@ figure is the command line's alone.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from banger_core.config.paths import Paths
 from banger_core.testing.fake_daemon import FakeDaemon
+from banger_core.testing.notes import write_note
 
 COMMANDS = (
     ("--version",),
@@ -51,9 +51,7 @@ def prepare(place: Path) -> None:
     os.environ["PATH"] = f"{place / 'bin'}:{os.environ['PATH']}"
     (place / "bin").mkdir()
     (place / "bin" / "ssh").symlink_to("/bin/true")
-    note = Paths.from_environment().note("web")
-    note.parent.mkdir(parents=True, mode=0o700)
-    note.write_text(json.dumps({"argv": ["ssh", "host"]}))
+    write_note(Paths.from_environment().note("web"))
 
 
 def measure(runs: int) -> dict[str, float]:

@@ -70,7 +70,7 @@ class ImageStore:
         pin, kernel_pin, guest = await together(
             chooser.image(ref, platform), chooser.kernel(kernel), chooser.guest()
         )
-        check_estimate(size or self._engine.settings.image.size, pin.size, pin.ref)
+        check_estimate(size or self._engine.settings.image.size, pin.size, pin.ref, "--size")
         return await self.ensure(pin, kernel_pin, guest, operation, name=name, size=size)
 
     async def for_plan(self, plan: VmPlan, operation: Operation) -> ImageRecord:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from banger_core.engine.console import strip_escapes
 from banger_core.errors import BangerError
 from banger_core.packages import find_program, search_path
+from banger_core.threads import started
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ async def run(
     program = find_program(argv[0])
     command = shlex.join(argv)
     log.debug("run: %s", command)
-    transport, talk = await asyncio.get_running_loop().subprocess_exec(
+    start = asyncio.get_running_loop().subprocess_exec(
         lambda: _Conversation(argv[0]),
         *argv,
         executable=program,
@@ -49,6 +50,7 @@ async def run(
         cwd=cwd,
         start_new_session=True,
     )
+    transport, talk = await started(start, lambda pair: _end(*pair))
     try:
         talk.say(transport, stdin)
         async with asyncio.timeout(timeout):

@@ -91,9 +91,9 @@ def check_ports(publish: Iterable[Publish]) -> None:
             )
 
 
-def check_estimate(size: int, estimate: int, ref: str) -> None:
+def check_estimate(size: int, estimate: int, ref: str, option: str = "--disk-size") -> None:
     """Raise UsageProblem when a disk of ``size`` bytes is certainly too small for an image that
-    is not here yet and has about ``estimate`` bytes (0: unknown).
+    is not here yet and has about ``estimate`` bytes (0: unknown). ``option`` asked for it.
 
     An estimate counts what upper layers replace and remove, so that the content may be a good
     deal smaller: only a disk of less than a quarter of it is refused. What the image really
@@ -103,7 +103,7 @@ def check_estimate(size: int, estimate: int, ref: str) -> None:
         raise UsageProblem(
             f"a disk of {format_size(size)} is too small for {ref[:255]}",
             cause=f"the image has about {format_size(estimate)}",
-            hints=[f"--disk-size {size_argument(2 * estimate)}"],
+            hints=[f"{option} {size_argument(2 * estimate)}"],
         )
 
 

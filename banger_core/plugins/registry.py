@@ -14,7 +14,7 @@ from banger_core.jsonable import from_json
 from banger_core.plugins.index import Index, load_index
 from banger_core.plugins.isolation import isolate, isolated, plugin_error
 from banger_core.plugins.kinds import KINDS, SETTINGS, Kind, missing_methods
-from banger_core.plugins.known import install_advice
+from banger_core.plugins.known import MISTAKEN, install_advice
 from banger_core.plugins.trace import traced
 
 if TYPE_CHECKING:
@@ -169,10 +169,12 @@ class Registry:
         """
         owners = self._schemes().get(scheme, [])
         if not owners:
-            advice = install_advice(scheme, self.plugins())
-            raise NotFound(
-                "image scheme", scheme, self._schemes(), hints=[*advice, "banger plugin list"]
-            )
+            advice = [*install_advice(scheme, self.plugins()), "banger plugin list"]
+            missing = NotFound("image scheme", scheme, self._schemes(), hints=advice)
+            if scheme in MISTAKEN:
+                # What it is called here is known: no other name is nearer
+                missing.hints = tuple(advice)
+            raise missing
         if len(owners) > 1:
             raise _clash("image scheme", scheme, [owner.plugin for owner in owners])
         return owners[0].declaration.name

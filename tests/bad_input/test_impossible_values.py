@@ -95,6 +95,7 @@ def test_image_for_another_processor_is_refused_before_it_is_fetched(lived_in, w
 )
 def test_disk_that_is_certainly_too_small_is_refused_before_the_pull(lived_in, words):
     failure = lived_in.refuses(*words, "fake://large")
+    assert failure.hints == (f"{words[-2]} 2048G",)
     assert failure.error == "a disk of 8 GiB is too small for fake://large"
     assert failure.cause == "the image has about 1 TiB"
 

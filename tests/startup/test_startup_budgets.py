@@ -7,7 +7,6 @@ counts, taken in turns, so that a busy one does not either.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 from banger_core.config.paths import Paths
 from banger_core.testing.fake_daemon import FakeDaemon
 from banger_core.testing.install import install_plugin
+from banger_core.testing.notes import write_note
 
 BARE_MS = 11.0
 ROUNDS = 40
@@ -103,19 +103,7 @@ def place(tmp_path_factory):
     patch.setenv("PYTHONPYCACHEPREFIX", str(place / "bytecode"))
     patch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
     paths = Paths.from_environment()
-    note = paths.note("web")
-    note.parent.mkdir(parents=True, mode=0o700)
-    note.write_text(
-        json.dumps(
-            {
-                "argv": ["ssh", "-F", "none", "host"],
-                "shell": [],
-                # As many as an administrator with a few policies has
-                "stamps": {f"/nowhere/policy.d/{number}.toml": None for number in range(12)},
-            }
-        )
-    )
-    note.chmod(0o600)
+    write_note(paths.note("web"))
     vm = {"state": "running", "address": "127.64.0.2", "image": "debian://bookworm"}
     vms = [{**vm, "name": f"vm-{n}", "created_at": time.time() - 900 * n} for n in range(12)]
     with FakeDaemon(paths.socket) as daemon:

@@ -20,10 +20,13 @@ import pytest
 from banger_core.store.locks import FileLock
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 240
+TIMEOUT = 480
 """Seconds for one command: the first one downloads, everything runs under emulation."""
 PATIENCE = 30
 """Seconds for what ends by itself: the responder for names looks once a second."""
+
+CONFIG = "[vm]\nstop_grace = 60\n"
+"""However busy this host is, a guest that shuts down is not forced."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ def make_banger(home: Path, cache: Path) -> Banger:
     )
     for name in ("home", "config"):
         (home / name).mkdir(parents=True, mode=0o700)
+    (home / "config" / "config.toml").write_text(CONFIG)
     return Banger(home, env)
 
 

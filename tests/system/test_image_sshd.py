@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.xdist_group("image-sshd")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.xdist_group("image-sshd")]
 
 IMAGE = "debian://bookworm?include=systemd-sysv,openssh-server"
 
 
 def test_the_images_server_is_believed_once_and_held_to_its_keys(banger):
-    config = Path(banger.env["BANGER_CONFIG_DIR"])
-    (config / "config.toml").write_text('[ssh]\nserver = "image"\n')
+    with Path(banger.env["BANGER_CONFIG_DIR"], "config.toml").open("a") as config:
+        config.write('[ssh]\nserver = "image"\n')
     banger.ok("vm", "run", "-d", "--name", "own", "--memory", "512M", IMAGE)
 
     def said(script: str) -> str:

@@ -15,7 +15,7 @@ from banger_core.config.paths import secure_dir
 from banger_core.kernel.collection import collect
 from banger_core.kernel.origin import in_boot
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.xdist_group("kernels")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.xdist_group("kernels")]
 
 # What a guest needs of its kernel, in use: the root disk to read and write, and the network
 LOOK = """

@@ -10,6 +10,7 @@ import platform
 from pathlib import Path
 
 import oci_views
+import pexpect
 import pytest
 from oci_archives import directory, file, tar
 from oci_ext4 import read_tree
@@ -109,6 +110,15 @@ def test_alpine_runs_python_and_its_kernel_sees_what_was_packed(banger, registry
     assert banger.ok("vm", "exec", "alpine", "--", "python", "-V") == "Python 3.12.11\n"
     said = banger.ok("vm", "exec", "alpine", "--", "sh", "-c", "id -un; pwd; echo $LANG")
     assert said.split() == ["appuser", "/app", "C.UTF-8"]
+
+    program, *words = banger.argv("vm", "ssh", "alpine")
+    shell = pexpect.spawn(program, words, env=banger.env, timeout=120, encoding="utf-8")
+    shell.expect_exact("/app$ ")
+    shell.sendline("id -u''n; pwd; python -V; exit 5")
+    shell.expect("appuser\r\n/app\r\nPython 3.12.11\r\n")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 5
 
     script = Path(oci_views.__file__).read_bytes() + b'\nprint(repr(view_of_directory("/")))\n'
     listed = banger.ok("vm", "exec", "-u", "root", "alpine", "--", "python3", "-", stdin=script)

@@ -225,7 +225,7 @@ def test_nobody_else_reaches_anything_at_any_moment(house):
 
 
 @pytest.mark.system
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_nobody_else_reaches_a_real_machine(banger):
     """QEMU's sockets and those of shared SSH connections as well."""
     banger.ok("daemon", "stop")

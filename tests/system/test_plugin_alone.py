@@ -15,7 +15,7 @@ from oci_wheel import shared_cache
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("plugin-alone")]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("plugin-alone")]
 
 
 class Environment:
@@ -59,7 +59,7 @@ class Environment:
             env={**self._environment(), **homes},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
 
@@ -71,7 +71,7 @@ class Environment:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=540,
+            timeout=1700,
             check=False,
         )
         assert done.returncode == 0, done.stdout[-8000:]

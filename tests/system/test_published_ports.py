@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400), pytest.mark.xdist_group("ports")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.xdist_group("ports")]
 
 TCP_ECHO = """
 use IO::Socket::INET;

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.xdist_group("ssh-config")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.xdist_group("ssh-config")]
 
 NAMESPACE = 'mount --bind "$1" /etc/passwd; shift; exec "$@"'
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(400), pytest.mark.xdist_group("vm-cp")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.xdist_group("vm-cp")]
 
 ODD = [b"two words", b"new\nline", b"\xff\xfe", b"-rf", b"it's $HOME", b".hidden"]
 

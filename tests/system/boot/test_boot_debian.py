@@ -12,7 +12,7 @@ import pytest
 
 from banger_core.engine.run import run
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 def test_sessions(boot, boot_parts, image_config, tmp_path, eventually):

@@ -15,7 +15,7 @@ from banger_qemu.driver import QemuDriver
 from banger_qemu.machines import architecture
 from banger_qemu.tsc import host_tsc_khz
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 def clean(disk: Path) -> bool:

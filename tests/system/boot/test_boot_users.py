@@ -11,7 +11,7 @@ import pytest
 
 from banger_core.model import ImageConfig
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/sh

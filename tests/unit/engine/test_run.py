@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
+import time
 from contextlib import suppress
 
 import pytest
@@ -13,6 +14,7 @@ from banger_core.engine.process import alive, identify
 from banger_core.engine.run import run
 from banger_core.errors import BangerError, HostNotReady
 from banger_core.packages import find_program
+from banger_core.testing import leaks
 
 
 def ran(*argv: str, **options) -> bytes:
@@ -67,7 +69,7 @@ def test_a_timeout_ends_the_whole_process_group(tmp_path, leader):
     """Also when the program itself has ended and only its child keeps the pipes open."""
     pidfile = tmp_path / "pid"
     with pytest.raises(BangerError, match=r"longer than 0\.3 s"):
-        ran("sh", "-c", f"sleep 60 & echo $! >{pidfile}; {leader}", timeout=0.3)
+        ran("sh", "-c", f"sleep 600 & echo $! >{pidfile}; {leader}", timeout=0.3)
     gone(pidfile)
 
 
@@ -75,10 +77,29 @@ def test_cancelling_ends_the_whole_process_group(tmp_path):
     pidfile = tmp_path / "pid"
 
     async def cancel() -> None:
-        task = asyncio.create_task(run(["sh", "-c", f"sleep 60 & echo $! >{pidfile}; wait"]))
+        task = asyncio.create_task(run(["sh", "-c", f"sleep 600 & echo $! >{pidfile}; wait"]))
         async with asyncio.timeout(20):
             while not (pidfile.exists() and pidfile.read_text().strip()):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(cancel())
+    gone(pidfile)
+
+
+def test_cancelling_the_start_ends_what_the_program_has_started_by_then(tmp_path):
+    pidfile = tmp_path / "pid"
+
+    async def cancel() -> None:
+        task = asyncio.create_task(run(["sh", "-c", f"sleep 600 & echo $! >{pidfile}; wait"]))
+        before = leaks.children()
+        while leaks.children() == before:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        # The loop does not turn meanwhile, so that asyncio has not finished starting the program
+        while not (pidfile.exists() and pidfile.read_text().strip()):
+            time.sleep(0.01)  # noqa: ASYNC251
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()

@@ -49,6 +49,12 @@ def test_a_scheme_of_other_tools_is_translated(scheme):
     assert refusal(scheme)[0] == "did you mean oci://…?"
 
 
+def test_a_translated_scheme_is_not_taken_for_one_that_looks_like_it(fresh_registry):
+    with pytest.raises(NotFound) as caught:
+        fresh_registry("banger_oci.plugin").image_source_for("docker")
+    assert caught.value.hints == ("did you mean oci://…?", "banger plugin list")
+
+
 def test_unknown_scheme_gets_no_advice():
     assert refusal("nosuch") == ("banger plugin list",)
 

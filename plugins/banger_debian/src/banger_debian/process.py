@@ -8,7 +8,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from banger_core.api import HostNotReady
+from banger_core.api import HostNotReady, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ async def follow(
     is missing.
     """
     try:
-        child = await asyncio.create_subprocess_exec(
+        start = asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -50,6 +50,7 @@ async def follow(
             umask=umask,
             start_new_session=True,
         )
+        child = await started(start, _end)
     except FileNotFoundError as problem:
         raise HostNotReady(
             f"{argv[0]} is not installed", hints=[f"sudo apt-get install {argv[0]}"]
@@ -59,7 +60,7 @@ async def follow(
         await _read(child.stdout, take, heed)
         return await child.wait()
     except BaseException:
-        await _end(child, child.stdout)
+        await _end(child)
         raise
 
 
@@ -92,12 +93,13 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
         return await stream.readexactly(long.consumed)
 
 
-async def _end(child: asyncio.subprocess.Process, stream: asyncio.StreamReader) -> None:
+async def _end(child: asyncio.subprocess.Process) -> None:
     """Kill the group, and wait until nobody holds the output any more."""
+    assert child.stdout
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     with suppress(TimeoutError):
         async with asyncio.timeout(_DYING_MAX):
-            while await stream.read(_LINE_MAX):
+            while await child.stdout.read(_LINE_MAX):
                 pass
     await child.wait()

@@ -93,7 +93,9 @@ async def obtain(
     while not lock.try_acquire():
         if store.has(blob):
             return
-        report(min(store.fetched(blob), blob.size))
+        # Whole is what its holder has verified: told once, by whoever called
+        if (here := store.fetched(blob)) < blob.size:
+            report(here)
         await asyncio.sleep(_POLL)
     try:
         if not store.has(blob):

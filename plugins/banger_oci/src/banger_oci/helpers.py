@@ -10,7 +10,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from banger_core.api import BangerError, HostNotReady, quoted
+from banger_core.api import BangerError, HostNotReady, quoted, started
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,13 +62,14 @@ async def ask_helper(
 
 
 async def _run(argv: list[str], stdin: bytes) -> tuple[int, bytes]:
-    child = await asyncio.create_subprocess_exec(
+    start = asyncio.create_subprocess_exec(
         *argv,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )
+    child = await started(start, _end)
     assert child.stdin
     assert child.stdout
     try:

@@ -1,6 +1,6 @@
 """``banger vm cp`` beside OpenSSH's scp and sftp: the same machine, connection, options and files.
 
-    python bench/copy.py [VM] [--runs N] [--size MIB] [--files N]
+    python bench/vm_copy.py [VM] [--runs N] [--size MIB] [--files N]
 
 One large file and a directory of small ones go into the machine and come back; the programs take
 turns, what comes back is compared, and medians are shown with their ratio to ``vm cp`` (over 1:
