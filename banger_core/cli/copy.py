@@ -96,8 +96,8 @@ def copy(
         raise UsageProblem("- cannot be copied together with other files")
     began = time.monotonic()
     lasting = resume and "-" not in (*sources, target)
-    show = _reporting(quiet=quiet or as_json or target == "-")
-    with show as report, _session(vm, resume=lasting) as session:
+    show = reporting(quiet=quiet or as_json or target == "-")
+    with show as report, connected(vm, resume=lasting) as session:
         work: Copy
         if isinstance(to, _Remote):
             work = _send(session, vm, sources, to.path, options, report)
@@ -144,7 +144,7 @@ def _only_machine(froms: list[str | _Remote], to: str | _Remote) -> str:
 
 
 @contextmanager
-def _session(vm: str, *, resume: bool) -> Iterator[Sftp]:
+def connected(vm: str, *, resume: bool) -> Iterator[Sftp]:
     """Connect; while it lasts, a signal ends what is being done in good order."""
     from banger_core.client.sftp import Sftp, subsystem
 
@@ -207,7 +207,7 @@ def _write_output(session: Sftp, data: bytes) -> None:
 
 
 @contextmanager
-def _reporting(*, quiet: bool) -> Iterator[Report]:
+def reporting(*, quiet: bool) -> Iterator[Report]:
     """Give what shows how far a copy is: bars on a terminal, nothing elsewhere."""
     if quiet or not is_terminal(sys.stderr):
         yield lambda _what, _done, _total: None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from banger_core.cli.ended import connection_lost
 from banger_core.cli.link import link
@@ -20,13 +20,17 @@ from banger_core.ui.console import tell
 from banger_core.ui.errors import show_error
 from banger_core.ui.progress import progress
 
+if TYPE_CHECKING:
+    from banger_core.client.checkout import Checkout
+
 _SETTLE = 3.0
 """How long the daemon gets to notice that a guest has shut down (seconds)."""
 
 
 class Journey:
     """Runs ``command`` (empty: a shell, or the image's own program when the request says so) as
-    ``user`` in a new machine and leaves it as the request says.
+    ``user`` in a new machine and leaves it as the request says. With a ``checkout`` that is sent
+    in first, and is where the command begins.
 
     Whatever happens on the way, signals included, an ephemeral machine is deleted before the
     end; should this process be killed, the daemon does it, which knows the request's lease.
@@ -40,8 +44,9 @@ class Journey:
         pty: bool | None,
         user: str,
         quiet: bool,
+        checkout: Checkout | None = None,
     ) -> None:
-        self._request = request
+        self._request, self._checkout = request, checkout
         self._command = command
         self._pty = pty
         self._user = user
@@ -57,14 +62,16 @@ class Journey:
         with self._interrupts:
             try:
                 result = self._boot()
-                status = self._session(self._way_in(result["ssh"]))
+                directory = self._send_in()
+                status = self._session(self._way_in(result["ssh"]), directory)
             finally:
                 tidy = self._afterwards()
         return status or tidy
 
     def _way_in(self, target: dict[str, Any]) -> list[str]:
         """The command line of ssh: people who want a shell get the server that policy chose."""
-        shell = not self._command and not self._request.entrypoint and not self._user
+        banger_s_own = self._request.entrypoint or self._user or self._checkout
+        shell = not self._command and not banger_s_own
         argv: list[str] = (shell and target["shell"]) or target["argv"]
         return argv
 
@@ -87,13 +94,27 @@ class Journey:
             tell(f"{self._name} is ready after {seconds:.1f} s")
         return result
 
-    def _session(self, argv: Sequence[str]) -> int:
+    def _send_in(self) -> str:
+        """Send the checkout in, and return its directory; empty when there is none."""
+        if self._checkout is None:
+            return ""
+        from banger_core.cli.workspace import send
+        from banger_core.client.workspace import default_directory
+
+        directory = default_directory(self._checkout.top)
+        _, files = send(self._name, self._checkout, directory, quiet=self._quiet)
+        if not self._quiet:
+            tell(f"{files} files of {self._checkout.top} are in {directory}")
+        return directory
+
+    def _session(self, argv: Sequence[str], directory: str) -> int:
         ended = Session(
             argv,
             self._command,
             pty=self._pty,
             user=self._user,
             entrypoint=self._request.entrypoint,
+            directory=directory,
         ).run()
         if not ended.lost:
             return ended.status

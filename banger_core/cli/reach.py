@@ -15,7 +15,7 @@ from banger_core.cli.link import fetch
 from banger_core.cli.options import Entrypoint, Terminal, User, VmRef
 from banger_core.client.notes import read_note
 from banger_core.client.process import become
-from banger_core.client.session import Session, as_user
+from banger_core.client.session import Session, as_user, check_directory
 from banger_core.client.sshwords import reaching, split_options
 from banger_core.errors import UsageProblem
 
@@ -81,6 +81,9 @@ def execute(
     tty: Terminal = None,
     user: User = "",
     entrypoint: Entrypoint = False,
+    workdir: Annotated[
+        str, typer.Option("--workdir", "-w", metavar="DIR", help="Where to run it.")
+    ] = "",
 ) -> int:
     """Run a command in a machine.
 
@@ -93,8 +96,11 @@ def execute(
             cause="a command for the machine stands there",
             hints=["banger vm exec --help", f"banger ssh {reference}"],
         )
+    if workdir:
+        check_directory(workdir, "--workdir")
     argv = read_note(reference) or _argv(reference)
-    ended = Session(argv, words, pty=tty, user=user, entrypoint=entrypoint).run()
+    session = Session(argv, words, pty=tty, user=user, entrypoint=entrypoint, directory=workdir)
+    ended = session.run()
     return connection_lost(reference, ended) if ended.lost else ended.status
 
 

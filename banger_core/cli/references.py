@@ -21,6 +21,11 @@ def image_reference(text: str) -> str:
     return with_absolute_path(text)
 
 
+def is_path(text: str) -> bool:
+    """Say whether ``text`` names a directory and no image: it begins as only paths do."""
+    return text in (".", "..", "~") or text.startswith(("./", "../", "/", "~/"))
+
+
 def with_absolute_path(text: str) -> str:
     """Return a reference whose path, when its scheme takes one, is absolute: the daemon works in
     another directory. ``~`` is the home of the user. Everything else comes back as it is.

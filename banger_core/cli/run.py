@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,7 +33,7 @@ from banger_core.cli.options import (
     User,
     Vcpu,
 )
-from banger_core.cli.references import image_reference
+from banger_core.cli.references import image_reference, is_path
 from banger_core.client.lease import own_process
 from banger_core.client.project import current_project
 from banger_core.errors import UsageProblem
@@ -43,6 +44,9 @@ from banger_core.ui.console import say, tell
 from banger_core.ui.human import plain
 from banger_core.ui.jsonout import show_json
 from banger_core.ui.tables import show_details
+
+if TYPE_CHECKING:
+    from banger_core.client.checkout import Checkout
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, and make nothing.")]
 
@@ -71,6 +75,15 @@ def run(
     user: User = "",
     entrypoint: Entrypoint = False,
     dry_run: DryRun = False,
+    workspace: Annotated[
+        str,
+        typer.Option(
+            "--workspace", metavar="PATH", help="Send a git checkout in, and begin there."
+        ),
+    ] = "",
+    untracked: Annotated[
+        bool, typer.Option("--include-untracked", help="With files that git does not know yet.")
+    ] = False,
     foreground: Annotated[
         bool,
         typer.Option("--foreground", help="Be the machine, without a daemon; needs --spec."),
@@ -83,6 +96,9 @@ def run(
 ) -> int:
     """Make a machine, start it, and give a shell or run a command.
 
+    IMAGE may be a path (., ./here): then a machine of the default image gets the git checkout
+    there, and that is where it begins.
+
     Without a command it gives a shell (or runs the commands that it reads from stdin). A
     command stands after --; its output and exit status are the machine's, and Ctrl-C goes
     there. Afterwards the machine is stopped and kept, unless --rm or -d says otherwise.
@@ -92,9 +108,11 @@ def run(
         from banger_core.cli.foreground import run_foreground
 
         return run_foreground(ctx, spec if foreground else "", command)
+    if is_path(image):
+        image, workspace = "", image
     _check(command, remove=remove, detach=detach, as_json=as_json and not dry_run)
     if detach:
-        _check_nobody_waits(command, user=user, entrypoint=entrypoint)
+        _check_nobody_waits(command, user=user, entrypoint=entrypoint, workspace=workspace)
     request = replace(
         _request(
             image, name, vcpu, memory, disk_size, network, publish, driver, accel, kernel, label
@@ -117,7 +135,22 @@ def run(
     if user:
         as_user(user)
     check_program("ssh")
-    return Journey(request, command or [], pty=tty, user=user, quiet=quiet).go()
+    checkout = _checkout(workspace, untracked=untracked)
+    return Journey(request, command or [], pty=tty, user=user, quiet=quiet, checkout=checkout).go()
+
+
+def _checkout(path: str, *, untracked: bool) -> Checkout | None:
+    if not path:
+        if untracked:
+            raise UsageProblem(
+                "--include-untracked is about a checkout",
+                cause="none is sent in",
+                hints=["banger vm run . --include-untracked"],
+            )
+        return None
+    from banger_core.client.checkout import Choice, look
+
+    return look(Path(path).expanduser(), Choice(untracked=untracked))
 
 
 def create(
@@ -201,12 +234,23 @@ def _check(command: list[str] | None, *, remove: bool, detach: bool, as_json: bo
         )
 
 
-def _check_nobody_waits(command: list[str] | None, *, user: str, entrypoint: bool) -> None:
+def _check_nobody_waits(
+    command: list[str] | None, *, user: str, entrypoint: bool, workspace: str
+) -> None:
     """Refuse what is said of a session together with -d, which gives none."""
     hints = ["banger vm run -d --name NAME, then: banger vm exec NAME -- COMMAND"]
     if entrypoint:
         hints = ["banger vm run -d --name NAME, then: banger vm exec --entrypoint NAME"]
-    given = {"a command": command, "--entrypoint": entrypoint, "--user": user}
+    if workspace:
+        hints = [
+            f"banger vm run -d --name NAME, then: banger vm workspace prepare NAME {workspace}"
+        ]
+    given = {
+        "a checkout": workspace,
+        "a command": command,
+        "--entrypoint": entrypoint,
+        "--user": user,
+    }
     for what, asked in given.items():
         if asked:
             raise UsageProblem(

@@ -31,6 +31,7 @@ vm = Noun(
             "Run a command in a machine", "banger_core.cli.reach:execute", settings=OPTIONS_FIRST
         ),
         "cp": Member("Copy files into a machine or out of it", "banger_core.cli.copy:copy"),
+        "workspace": Member("Git checkouts in machines", "banger_core.cli.workspace:workspace"),
     },
 )
 

@@ -40,6 +40,7 @@ _USER_SIGNS = "_.:+@-"
 
 _RETRY = 0.3
 _INSIST = 5.0
+_DIRECTORY_SIGNS = "_/+@%=,.-"
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -62,6 +63,8 @@ class Session:
     (None: for a program when stdin, stdout and stderr are terminals, for a shell when stdin is).
     ``user`` is ``USER[:GROUP]`` of the guest ("": as the image wants). With ``entrypoint`` the
     program is the image's own, and ``command`` its arguments instead of the image's, if not empty.
+    ``directory`` is where it begins, seen from where it would ("": there), without signs that a
+    shell would read.
     Raises UsageProblem for a command that is too long, and for what can be no user.
     """
 
@@ -73,10 +76,12 @@ class Session:
         pty: bool | None = None,
         user: str = "",
         entrypoint: bool = False,
+        directory: str = "",
     ) -> None:
         self._ssh, self._options = argv[0], list(argv[1:])
         check_command(command)
-        self._prefix = as_user(user) if user else ""
+        self._prefix = [as_user(user)] if user else []
+        self._prefix += [f"banger-at {directory}"] if directory else []
         self._command = command
         self._verb = "banger-image" if entrypoint else "banger-exec"
         self._program = entrypoint or bool(command)
@@ -114,7 +119,7 @@ class Session:
         return [*first, *self._options, *self._remote_command()]
 
     def _remote_command(self) -> list[str]:
-        words = [self._prefix] if self._prefix else []
+        words = [*self._prefix]
         if self._program:
             words += [self._verb, self._id]
             words += [_quoted(self._command)] if self._command else []
@@ -245,6 +250,22 @@ def as_user(user: str) -> str:
         cause=f"USER or USER:GROUP, names or numbers, has at most {_USER_MAX} letters, digits "
         f"and {' '.join(_USER_SIGNS)}",
         hints=["--user root", "--user 1000:1000"],
+    )
+
+
+def check_directory(directory: str, option: str) -> str:
+    """Return ``directory`` when a session can begin there. Raises UsageProblem, which names
+    ``option``.
+    """
+    plain = directory.translate(dict.fromkeys(map(ord, _DIRECTORY_SIGNS), "a"))
+    if plain.isascii() and plain.isalnum() and not directory.startswith("-"):
+        return directory
+    from banger_core.errors import UsageProblem
+
+    raise UsageProblem(
+        f"{option} {directory!r} can be no directory here",
+        cause=f"it has letters, digits and {' '.join(_DIRECTORY_SIGNS)}, and no - in front",
+        hints=[f"{option} work", f"{option} /srv/work"],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from banger_core.cli import values
+from banger_core.cli.references import is_path
 from banger_core.errors import UsageProblem
 
 
@@ -73,3 +74,13 @@ def test_bad_ports(word):
     with pytest.raises(UsageProblem, match="port") as problem:
         values.ports([word])
     assert problem.value.hints
+
+
+@pytest.mark.parametrize("text", [".", "..", "./x", "../x", "/x", "~", "~/x"])
+def test_paths(text):
+    assert is_path(text)
+
+
+@pytest.mark.parametrize("text", ["", "web", "debian:bookworm", "org/app", ".x", "oci://./x"])
+def test_no_paths(text):
+    assert not is_path(text)
