@@ -72,8 +72,10 @@ class Workspaces:
         """
         known = self.all()
         if not known:
-            raise NotFound(
-                "workspace of", self._vm, [], hints=[f"banger vm workspace prepare {self._vm}"]
+            raise UsageProblem(
+                f"{self._vm} has no workspace",
+                cause="no checkout was sent there",
+                hints=[f"banger vm workspace prepare {self._vm}"],
             )
         if not directory and len(known) == 1:
             return known[0]
@@ -96,12 +98,13 @@ class Workspaces:
 
         Raises Conflict when there is something of that name in the machine.
         """
+        # Before anything: what is known of the one that is there stays
+        _must_be_absent(session, directory, self._vm)
         place = self._place(directory)
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(mode=0o700, parents=True)
         workspace = Workspace(directory=directory, top=str(checkout.top), commit=checkout.commit)
         try:
-            _must_be_absent(session, directory, self._vm)
             tree = place / "tree"
             fill(Store.create(place / "git"), checkout, tree)
             work = CopyIn(session, self._vm, Options(resume=False), report)

@@ -39,11 +39,16 @@ def test_run_in_a_checkout(banger, repo):
 def test_there_and_back(banger, repo):
     banger.ok("vm", "run", "-d", "--name", "web")
     banger.ok("vm", "workspace", "prepare", "web", str(repo), "--to", "/srv/shop")
-    assert banger.run("vm", "workspace", "prepare", "web", str(repo), "--to", "/srv/shop").returncode
-    script = "mv binary moved; printf 'more\\n' >> two*; chmod -x check; head -c 99 /dev/urandom > n"
+    assert banger.run(
+        "vm", "workspace", "prepare", "web", str(repo), "--to", "/srv/shop"
+    ).returncode
+    script = (
+        "mv binary moved; printf 'more\\n' >> two*; chmod -x check; head -c 99 /dev/urandom > n"
+    )
     banger.ok("vm", "exec", "--workdir", "/srv/shop", "web", "--", "sh", "-c", script)
-    patch = banger.run("vm", "workspace", "export", "web").stdout
-    git(repo, "apply", input=patch)
+    exported = banger.run("vm", "workspace", "export", "web")
+    assert exported.returncode == 0, exported.stderr.decode()
+    git(repo, "apply", input=exported.stdout)
     banger.ok("vm", "cp", "web:/srv/shop", str(repo.parent / "there"))
     for name in ("two words\nand a line", "moved", "check", "n"):
         ours, theirs = repo / name, repo.parent / "there" / name

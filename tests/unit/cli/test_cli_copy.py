@@ -157,13 +157,13 @@ def test_an_interrupted_copy_says_how_to_go_on(cli, ssh, guest, until, number, r
 
 def test_a_terminal_sees_how_far_it_is(cli, guest, tmp_path, monkeypatch):
     """The bar comes once a file is so big that it takes a while."""
-    from banger_core.cli.copy import _reporting
+    from banger_core.cli.copy import reporting
 
     main, other = pty.openpty()
     with os.fdopen(other, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         monkeypatch.setenv("TERM", "xterm")
-        with _reporting(quiet=False) as report:
+        with reporting(quiet=False) as report:
             report("/big file", 5 << 20, 10 << 20)
             report("/big file", 10 << 20, 10 << 20)
             report("/small", 10, 10)

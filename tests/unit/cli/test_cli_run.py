@@ -308,7 +308,7 @@ def test_a_shell_as_another_user(cli, ssh, ready):
         (("-d", "-u", "app"), "-d and --user exclude each other"),
         (("-d", "."), "-d and a checkout exclude each other"),
         (("--include-untracked",), "--include-untracked is about a checkout"),
-        (("/",), "is not in a git checkout"),
+        (("/",), "/ is not in a git checkout"),
         (("-d", "--", "true"), "-d and a command exclude each other"),
         (("-u", "a b"), "--user 'a b' can be no user"),
     ],

@@ -270,7 +270,7 @@ def test_what_cannot_be_prepared(repo, guest, spaces, tmp_path):
         prepare(spaces, repo)
     assert not spaces.all()
     assert not list((tmp_path / "vm").rglob("tree"))
-    with pytest.raises(NotFound, match="workspace"):
+    with pytest.raises(UsageProblem, match="has no workspace"):
         spaces.find("")
 
 
@@ -288,6 +288,14 @@ def test_several_workspaces_are_told_apart(repo, guest, spaces):
     (guest / "two" / "gone").unlink()
     assert export(spaces, "two").files == ("gone",)
     assert export(spaces, "one").files == ()
+
+
+def test_a_second_one_in_its_place_is_refused_and_leaves_the_first(repo, guest, spaces):
+    prepare(spaces, repo)
+    with pytest.raises(Conflict, match="already"):
+        prepare(spaces, repo)
+    (guest / "work" / "gone").unlink()
+    assert export(spaces).files == ("gone",)
 
 
 def test_a_machine_that_lost_its_workspace(repo, guest, spaces):
