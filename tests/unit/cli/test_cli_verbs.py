@@ -162,7 +162,7 @@ def test_images(here, daemon):
         result={"image": IMAGE},
     )
     assert re.search(
-        r"^debian-bookworm +150 MiB +debian 6.1 +\d+ years ago +debian://bookworm$",
+        r"^debian-bookworm +150 MiB +debian 6.1 +\d+ years ago +\S+ +debian://bookworm$",
         here("image", "list")[1],
         re.MULTILINE,
     )
