@@ -27,7 +27,7 @@ def run(banger, spec):
 def quiet(banger):
     """The image is here, and no daemon is."""
     banger.ok("daemon", "stop")
-    assert not banger.leftovers(patience=15)
+    assert not banger.left_in_the_end()
     return banger
 
 
