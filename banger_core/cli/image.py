@@ -118,6 +118,7 @@ def delete(names: ImageNames, quiet: Quiet = False) -> int:
 for _name, _summary in (
     ("register", "Make an image of files on this host, where they lie"),
     ("promote", "Copy the files of a registered image in"),
+    ("build", "Make an image in a machine of another one"),
 ):
     image.members[_name] = Member(_summary, f"banger_core.cli.image_make:{_name}")
 image.members["export"] = Member("Write an image to a file", "banger_core.cli.image_files:export")

@@ -1,4 +1,4 @@
-"""Images made of what is here: ``banger image register`` and ``promote``."""
+"""Images made of what is here: ``banger image register``, ``promote``, ``build``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
+from banger_core.cli import values
 from banger_core.cli.link import operate
-from banger_core.cli.options import AsJson, ImageName, NamedKernel, Quiet
+from banger_core.cli.options import (
+    AsJson,
+    DiskSize,
+    ImageName,
+    Memory,
+    NamedKernel,
+    Quiet,
+    Vcpu,
+    image_names,
+)
 from banger_core.cli.references import absolute_path, with_absolute_path
 from banger_core.errors import UsageProblem
 from banger_core.ui.console import say
@@ -61,6 +71,71 @@ def promote(name: ImageName, quiet: Quiet = False, as_json: AsJson = False) -> N
     """Copy the files of a registered image in: it depends on nothing outside any more."""
     place = ("images", with_absolute_path(name), "promote")
     finish(operate("POST", *place, body={}, quiet=quiet or as_json), as_json)
+
+
+def _sets(incomplete: str) -> list[str]:
+    from pathlib import Path
+
+    places = Path(__file__).parents[1].glob("guest/packages/*.toml")
+    return sorted(place.stem for place in places if place.stem.startswith(incomplete))
+
+
+def build(
+    name: NewName,
+    base: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="IMAGE",
+            help="An image that is here.",
+            show_default=False,
+            autocompletion=image_names,
+        ),
+    ],
+    script: Annotated[
+        str, _path("--script", "FILE", "Run by root in the machine: by its #! line, else by sh.")
+    ] = "",
+    packages: Annotated[
+        str,
+        typer.Option(
+            "--packages",
+            metavar="FILE|SET",
+            help="Install these: a file (with a / or . in its name), or a set of banger's: dev, "
+            "net, python, server.",
+            show_default=False,
+            autocompletion=_sets,
+        ),
+    ] = "",
+    vcpu: Vcpu = None,
+    memory: Memory = "",
+    disk_size: DiskSize = "",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an image in a machine of another one: with a script, or by installing packages.
+
+    The machine is gone afterwards. What tells machines apart (host keys, machine-id) is removed.
+    """
+    if bool(script) == bool(packages):
+        raise UsageProblem(
+            "a build is one thing",
+            cause="exactly one of --script and --packages is needed",
+            hints=["--script FILE", "--packages dev"],
+        )
+    body: dict[str, Any] = {
+        "base": with_absolute_path(base),
+        "name": name,
+        "vcpu": vcpu,
+        "memory": values.size("--memory", memory) if memory else None,
+        "disk_size": values.size("--disk-size", disk_size) if disk_size else None,
+    }
+    if script:
+        body["script"] = absolute_path(script)
+    elif "/" in packages or "." in packages:
+        body["packages"] = absolute_path(packages)
+    else:
+        body["package_set"] = packages
+    finish(operate("POST", "images", "build", body=body, quiet=quiet or as_json), as_json)
 
 
 def finish(result: dict[str, Any], as_json: bool) -> None:

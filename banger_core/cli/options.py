@@ -24,6 +24,8 @@ def _kernels(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+image_names = _names_of("images")
+
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 VmRef = Annotated[
@@ -46,11 +48,11 @@ VmRefs = Annotated[
 ]
 ImageName = Annotated[
     str,
-    typer.Argument(metavar="IMAGE", show_default=False, autocompletion=_names_of("images")),
+    typer.Argument(metavar="IMAGE", show_default=False, autocompletion=image_names),
 ]
 ImageNames = Annotated[
     list[str],
-    typer.Argument(metavar="IMAGE…", show_default=False, autocompletion=_names_of("images")),
+    typer.Argument(metavar="IMAGE…", show_default=False, autocompletion=image_names),
 ]
 KernelName = Annotated[
     str,
@@ -94,7 +96,7 @@ Image = Annotated[
         metavar="[IMAGE]",
         help="SCHEME://REF or the name of an image that is here. Default: from the configuration.",
         show_default=False,
-        autocompletion=_names_of("images"),
+        autocompletion=image_names,
     ),
 ]
 Name = Annotated[

@@ -15,6 +15,7 @@ from banger_core.engine.console import ConsoleRing
 from banger_core.engine.context import PluginContext
 from banger_core.engine.effects import Effects
 from banger_core.engine.events import EventBus
+from banger_core.engine.image_build import ImageBuilder
 from banger_core.engine.image_import import Importer
 from banger_core.engine.image_register import Registrar
 from banger_core.engine.images import ImageStore
@@ -61,6 +62,7 @@ class Engine:
         self.images = ImageStore(self)
         self.registrar = Registrar(self)
         self.importer = Importer(self)
+        self.image_builder = ImageBuilder(self)
         self.machines = MachineRoom(self)
         self.ssh = SshRoom(self)
         self.masters = Masters(self)

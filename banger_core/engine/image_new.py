@@ -7,7 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from banger_core.config.paths import secure_dir
 from banger_core.errors import Conflict
+from banger_core.kernel.collection import collect
+from banger_core.kernel.intake import Report
+from banger_core.kernel.origin import Origin
+from banger_core.model import ImageRecord
 from banger_core.plan.names import check_image_name, make_id
 
 if TYPE_CHECKING:
@@ -25,6 +30,18 @@ async def new_image(engine: Engine) -> AsyncIterator[tuple[str, Path]]:
     except BaseException:
         await engine.effects.undo(f"image-{image_id}")
         raise
+
+
+def copy_kernel(image: ImageRecord, into: Path, report: Report) -> None:
+    """Copy the kernel of ``image``, wherever it lies, into the new directory ``into``. Blocks."""
+    kernel = image.kernel_files
+    origin = Origin(
+        kernel=kernel.vmlinux,
+        initrd=kernel.initrd,
+        modules=kernel.modules,
+        config=kernel.config,
+    )
+    collect(origin, secure_dir(into), report)
 
 
 def check_new_name(engine: Engine, name: str) -> None:

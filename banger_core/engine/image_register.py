@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from banger_core.config.paths import secure_dir
 from banger_core.engine.effects import remove_tree
 from banger_core.engine.failpoints import afailpoint, register
-from banger_core.engine.image_new import check_new_name, new_image
+from banger_core.engine.image_new import check_new_name, copy_kernel, new_image
 from banger_core.engine.kernel_import import pin_kernel
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.errors import UsageProblem
@@ -216,14 +216,7 @@ def _copy_in(image: ImageRecord, host: HostFiles, operation: Operation) -> Rootf
         operation.step("checking the copy")
         facts = inspect_rootfs(temporary)
     if host.kernel is not None:
-        kernel = image.kernel_files
-        origin = Origin(
-            kernel=kernel.vmlinux,
-            initrd=kernel.initrd,
-            modules=kernel.modules,
-            config=kernel.config,
-        )
-        collect(origin, secure_dir(image.own_kernel), operation.progress)
+        copy_kernel(image, image.own_kernel, operation.progress)
     return facts
 
 

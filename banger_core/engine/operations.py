@@ -54,6 +54,10 @@ class Operation:
         """Say something that the user should know."""
         self._tell("notice", text=text)
 
+    def output(self, lines: list[str]) -> None:
+        """Pass on what a program said, line by line."""
+        self._tell("output", lines=lines)
+
     def progress(self, what: str, done: int, total: int) -> None:
         """Say how far something is; thinned out, but its end is always told.
 

@@ -16,7 +16,7 @@ from banger_core.packages import find_program, search_path
 from banger_core.threads import started
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,11 @@ async def run(
     timeout: float = 60.0,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    listen: Callable[[bytes], None] | None = None,
 ) -> bytes:
     """Run a program to its end and return its stdout; ``env`` is added to our own environment.
+
+    ``listen`` gets what it writes, to both outputs and while it writes; then nothing is returned.
 
     Raises HostNotReady when the program is missing and BangerError, with the command ready to be
     pasted, when it fails, writes more than ``OUTPUT_LIMIT`` or takes longer than ``timeout``
@@ -43,7 +46,7 @@ async def run(
     command = shlex.join(argv)
     log.debug("run: %s", command)
     start = asyncio.get_running_loop().subprocess_exec(
-        lambda: _Conversation(argv[0]),
+        lambda: _Conversation(argv[0], listen),
         *argv,
         executable=program,
         env={**os.environ, "LC_ALL": "C.UTF-8", "PATH": search_path(), **(env or {})},
@@ -77,8 +80,8 @@ async def run(
 class _Conversation(asyncio.SubprocessProtocol):
     """Takes in both outputs, bounded; ``over`` when the program and its pipes have ended."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, listen: Callable[[bytes], None] | None) -> None:
+        self._name, self._listen = name, listen
         self._errors = b""
         self.output = bytearray()
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -91,8 +94,12 @@ class _Conversation(asyncio.SubprocessProtocol):
         pipe.close()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if self._listen is not None:
+            self._listen(data)
         if fd == 2:
             self._errors = (self._errors + data)[-4096:]
+        elif self._listen is not None:
+            return
         elif len(self.output) <= OUTPUT_LIMIT:
             self.output += data
             if len(self.output) > OUTPUT_LIMIT and not self.over.done():

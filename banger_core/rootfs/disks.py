@@ -146,9 +146,8 @@ def _share_blocks(source: int, target: int) -> bool:
     return True
 
 
-def data_ranges(handle: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of what is not a hole."""
-    end = 0
+def data_ranges(handle: int, size: int, end: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of what is not a hole, from ``end`` on up to ``size``."""
     while end < size:
         try:
             start = os.lseek(handle, end, os.SEEK_DATA)

@@ -11,7 +11,9 @@ from banger_core.errors import UsageProblem
 CLUSTER_BITS = 16
 CLUSTER = 1 << CLUSTER_BITS
 
-_MAGIC = b"QFI\xfb"
+MAGIC = b"QFI\xfb"
+"""How every qcow2 file begins."""
+
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
 _EXTENSION = struct.Struct(">II")
 _BACKING_FORMAT = 0xE2792ACA
@@ -36,7 +38,7 @@ def overlay_header(base: Path, size: int) -> bytes:
     table_clusters = -(-entries * 8 // CLUSTER)
     extensions = _extension(_BACKING_FORMAT, b"raw") + _EXTENSION.pack(0, 0)
     header = _HEADER.pack(
-        _MAGIC,
+        MAGIC,
         3,
         _HEADER.size + len(extensions),
         len(name),
@@ -63,7 +65,7 @@ def backing_file(disk: Path) -> Path | None:
     """Return what the qcow2 file ``disk`` lies over; None for other files and for none."""
     with disk.open("rb") as file:
         head = file.read(_HEADER.size)
-        if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+        if len(head) < _HEADER.size or not head.startswith(MAGIC):
             return None
         _, _, offset, length, *_ = _HEADER.unpack(head)
         file.seek(offset)

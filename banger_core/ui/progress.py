@@ -42,9 +42,12 @@ def _nothing(_: Event) -> None:
     return
 
 
-def _notices(event: Event) -> None:
+def _spoken(event: Event) -> list[str]:
+    """What an event says in words of its own: a notice, or lines of a program's output."""
+    data = event.get("data", {})
     if event["kind"] == "notice":
-        tell(str(event.get("data", {}).get("text", "")))
+        return [str(data.get("text", ""))]
+    return [str(line) for line in data.get("lines", ())] if event["kind"] == "output" else []
 
 
 class _Lines:
@@ -62,7 +65,8 @@ class _Lines:
             self._said.add(what)
             total = data.get("total") or 0
             tell(f"{what} ({format_size(total)})" if total > 1 << 20 else what)
-        _notices(event)
+        for line in _spoken(event):
+            tell(line)
 
 
 class _Moving:
@@ -86,9 +90,9 @@ class _Moving:
     def __call__(self, event: Event) -> None:
         data = event.get("data", {})
         what = printable(str(data.get("what", "")))
-        if event["kind"] == "notice":
-            self._started().console.print(printable(str(data.get("text", ""))), markup=False)
-        elif event["kind"] == "step":
+        for line in _spoken(event):
+            self._started().console.print(printable(line), markup=False, highlight=False)
+        if event["kind"] == "step":
             self._begin(what)
         elif event["kind"] == "progress":
             self._advance(what, data.get("done") or 0, data.get("total") or None)

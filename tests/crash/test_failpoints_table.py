@@ -29,6 +29,15 @@ OWN = ("image", "register", "--name", "own", "--rootfs", "MINE/root.ext4",
 EXPORT = ("image", "export", "own", "MINE/own.tar", "--force")
 IMPORT = ("image", "import", "MINE/own.tar", "--name", "new")
 
+BUILD = ("image", "build", "--from", "fake://small", "--name", "new", "--script", "MINE/script")
+
+BUILDING = (
+    "build.after_boot",
+    "build.after_steps",
+    "build.after_stop",
+    "build.after_intent",
+    "build.before_record",
+)
 EXPORTING = ("export.after_write", "export.after_rename")
 IMPORTING = ("import.after_intent", "import.after_files", "import.before_record")
 REGISTERING = ("register.after_intent", "register.before_record")
@@ -55,7 +64,8 @@ DELETING = ("delete.after_state", "delete.after_effects")
 @dataclass(frozen=True)
 class Way:
     """A command that comes by ``points``, after ``before``; and the states of the VMs after it
-    was killed or interrupted, after it failed, and after it was repeated.
+    was killed or interrupted, after it failed, and after it was repeated. A ``leased`` machine goes
+    by itself when its daemon is gone, soon after the next one answers.
     """
 
     name: str
@@ -67,6 +77,7 @@ class Way:
     repeated: dict[str, str]
     images: int = 1
     again: int = 0
+    leased: bool = False
 
 
 NONE: dict[str, str] = {}
@@ -82,6 +93,7 @@ WAYS = (
     Way("stop", STOPPING, (RUN,), ("vm", "stop", "one"), STOPPED, STOPPED, STOPPED),
     Way("register", REGISTERING, (), REGISTER, NONE, NONE, NONE, images=0),
     Way("promote", PROMOTING, (OWN,), ("image", "promote", "own"), NONE, NONE, NONE),
+    Way("build", BUILDING, (IMAGE,), BUILD, NONE, NONE, NONE, leased=True),
     Way("export", EXPORTING, (OWN,), EXPORT, NONE, NONE, NONE),
     Way("import", IMPORTING, (OWN, EXPORT), IMPORT, NONE, NONE, NONE),
     # What was to be deleted is never taken into use again, so a failure leaves it "deleting"
@@ -94,7 +106,7 @@ WAYS = (
 CASES = [pytest.param(way, point, id=f"{way.name}-{point}") for way in WAYS for point in way.points]
 
 FAILING = ("pull", "run", "start", "stop", "delete", "register", "promote",
-           "export", "import")  # fmt: skip
+           "export", "import", "build")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +131,20 @@ def disks(house):
 
 
 def prepare(house, way, failpoint):
+    if way.name == "build":
+        willing_ssh(house)
     daemon = house.daemon(failpoint)
     for words in way.before:
         house.ok(*placed(house, words))
     return daemon, disks(house)
+
+
+def willing_ssh(house):
+    """Stands for a guest in which every command works: the fake one lets nobody in."""
+    program = house.home / "bin" / "ssh"
+    program.write_text("#!/bin/sh\ncat >/dev/null\n")
+    program.chmod(0o700)
+    house.env["PATH"] = f"{program.parent}:{house.env['PATH']}"
 
 
 def placed(house, words):
@@ -132,6 +154,7 @@ def placed(house, words):
         mine.mkdir()
         make_ext4(mine / "root.ext4")
         (mine / "vmlinux").write_bytes(make_vmlinux())
+        (mine / "script").write_text("true\n")
     return [word.replace("MINE/", f"{mine}/") for word in words]
 
 
@@ -161,6 +184,8 @@ def test_killed(house, way, point):
     assert "Traceback" not in done.stderr
     assert daemon.wait(timeout=10) == -signal.SIGKILL
     # The next command starts a daemon, which settles what it finds
+    if way.leased:
+        house.until(lambda: house.vms() == [])
     assert {vm["name"]: vm["state"] for vm in house.vms()} == way.killed
     assert_settled(house, way, way.killed, before)
     assert_works_again(house, way, way.repeated, way.again)

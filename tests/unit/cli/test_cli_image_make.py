@@ -94,3 +94,42 @@ def test_a_digest_that_is_none(here, daemon):
     assert status == 2
     assert err.startswith("error: --sha256 abc is no digest\n")
     assert not daemon.asked
+
+
+@pytest.mark.parametrize(
+    ("words", "body"),
+    [
+        (("--script", "s"), {"script": "{}/s"}),
+        (("--packages", "./dev"), {"packages": "{}/dev"}),
+        (("--packages", "list.txt"), {"packages": "{}/list.txt"}),
+        (("--packages", "dev"), {"package_set": "dev"}),
+        (("--script", "s", "--memory", "1G", "--disk-size", "4G", "--vcpu", "2"),
+         {"script": "{}/s", "memory": 1 << 30, "disk_size": 4 << 30, "vcpu": 2}),
+    ],
+)  # fmt: skip
+def test_build(here, daemon, tmp_path, monkeypatch, words, body):
+    monkeypatch.chdir(tmp_path)
+    said = {"kind": "output", "lines": ["one\x1b[2J", "two"]}
+    daemon.answers["POST /v1/images/build"] = lambda _: operation(
+        said, result={"image": {"name": "new"}}
+    )
+    result = here("image", "build", "--from", "base", "--name", "new", *words)
+    assert result == (0, "new\n", "one\\x1b[2J\ntwo\n")
+    filled = {key: v.format(tmp_path) if isinstance(v, str) else v for key, v in body.items()}
+    nothing = {"vcpu": None, "memory": None, "disk_size": None}
+    assert daemon.asked[-1].body == {"base": "base", "name": "new", **nothing, **filled}
+
+
+@pytest.mark.parametrize("words", [(), ("--script", "s", "--packages", "dev")])
+def test_a_build_is_one_thing(here, daemon, words):
+    status, _, err = here("image", "build", "--from", "base", "--name", "new", *words)
+    assert status == 2
+    assert err.startswith("error: a build is one thing\n")
+    assert not daemon.asked
+
+
+def test_sets_of_packages_are_completed():
+    from banger_core.cli.image_make import _sets
+
+    assert _sets("") == ["dev", "net", "python", "server"]
+    assert _sets("p") == ["python"]
