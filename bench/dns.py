@@ -20,6 +20,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+# What lies beside this file has names of modules that are meant below (dns, copy)
+sys.path.remove(str(Path(__file__).resolve().parent))
+
 from banger_core.testing.context import FakeContext
 from banger_dns.book import Book, Name
 from banger_dns.ports import obstacle

@@ -5,6 +5,7 @@ loopback interface that nobody else has. ``python dns_scenes.py SCENE DIRECTORY`
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import stat
@@ -141,14 +142,14 @@ def wire_and_unwire(
     changed = snapshot()
     assert stage.wirer().wire("", reload) is None
     assert snapshot() == changed != before
-    undone, kept = stage.wirer().unwire()
+    undone = stage.wirer().unwire()
     assert undone is not None
-    assert kept == []
+    assert (undone.kept, undone.untold) == ((), "")
     assert snapshot() == before
     assert look_up("web.vm") == ""
     assert look_up("known.test") == "192.0.2.1"
     assert not stage.journal.exists()
-    assert stage.wirer().unwire() == (None, [])
+    assert stage.wirer().unwire() is None
 
 
 # --- the scenes ------------------------------------------------------------------------------
@@ -261,6 +262,7 @@ def reload_that_fails(stage: Stage) -> None:
         before = snapshot()
         with pytest.raises(BangerError, match="false failed"):
             stage.wirer().wire("", ("false",))
+        assert not stage.journal.exists()
         assert snapshot() == before
 
 
@@ -321,9 +323,74 @@ def others_change_it_too(stage: Stage) -> None:
         stage.wirer().wire()
         path = ETC / "resolv.conf"
         path.write_text("nameserver 127.0.0.1\n")
-        _, kept = stage.wirer().unwire()
-        assert kept == ["/etc/resolv.conf"]
+        undone = stage.wirer().unwire()
+        assert undone is not None
+        assert undone.kept == ("/etc/resolv.conf",)
         assert path.read_text() == "nameserver 127.0.0.1\n"
+
+
+def command_line(stage: Stage) -> None:
+    """The commands themselves, with a daemon of their own."""
+    resolv_conf()
+    (stage.place / "config").mkdir(mode=0o700)
+    for each in ("state", "cache", "config", "runtime"):
+        os.environ[f"BANGER_{each.upper()}_DIR"] = str(stage.place / each)
+    os.environ["BANGER_PLUGINS"] = "dns"
+    before = snapshot()
+    try:
+        refused = banger("dns", "wire")
+        assert refused.returncode == 4, refused.stderr
+        assert refused.stdout == "# add to /etc/resolv.conf:\nnameserver 127.0.0.1\n"
+        assert "asks port 53 only" in refused.stderr
+        use_dnsmasq(stage)
+        before = snapshot()
+        with stage.dnsmasq() as restart:
+            assert banger("dns", "wire", "--resolver", "bind").returncode == 2
+            hint = banger("dns", "wire")
+            assert "--reload COMMAND" in hint.stderr
+            assert "server=/vm/127.0.0.1#10053\n" in hint.stdout
+            assert snapshot() == before
+            wired = banger("dns", "wire", "--reload", shlex.join(restart), "--json")
+            assert wired.returncode == 0, wired.stderr
+            assert json.loads(wired.stdout)["finds_names"] is True
+            shown = banger("dns", "status").stdout
+            assert "dnsmasq, to 127.0.0.1 port 10053" in shown
+            assert "finds names" in shown
+            assert "already" in banger("dns", "wire").stderr
+            assert "as it was before" in banger("dns", "unwire").stderr
+            assert "nothing is wired" in banger("dns", "unwire").stderr
+            assert json.loads(banger("dns", "status", "--json").stdout)["host"]["wired"] is None
+        assert snapshot() == before
+        serve_in_the_foreground()
+    finally:
+        banger("daemon", "stop")
+
+
+def serve_in_the_foreground() -> None:
+    taken = banger("dns", "serve", "--port", "10053")
+    assert taken.returncode == 1
+    assert "is taken" in taken.stderr
+    assert banger("dns", "serve", "--address", "192.0.2.1").returncode == 2
+    argv = [sys.executable, "-m", "banger_core", "dns", "serve", "--address", "127.0.0.9"]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as child:
+        try:
+            deadline = time.monotonic() + 20
+            while not dig("127.0.0.9"):
+                assert time.monotonic() < deadline
+        finally:
+            child.terminate()
+    assert child.returncode == 0
+
+
+def dig(server: str) -> str:
+    argv = ["dig", "+short", "+tries=1", "+time=1", f"@{server}", "vm", "NS"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def banger(*words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "banger_core", *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=90)
 
 
 def by_way_of_sudo(stage: Stage) -> None:
@@ -436,6 +503,7 @@ SCENES: dict[str, Callable[[Stage], None]] = {
         reload_that_fails,
         crash,
         others_change_it_too,
+        command_line,
         by_way_of_sudo,
         sudo_that_wants_a_password,
         resolved_before_delegates,

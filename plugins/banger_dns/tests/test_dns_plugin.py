@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from banger_dns.book import Book
 from banger_dns.doctor import DnsCheck
 from banger_dns.service import DnsService
 from banger_dns.settings import DnsSettings
+from banger_dns.wiring.journal import Wiring
 
 
 def test_declarations_are_used_as_they_are(fresh_registry):
@@ -71,6 +73,14 @@ def test_doctor_sees_the_port(house):
     assert "are served" in found(house)["dns"].message
     house.cx._settings["responder"] = False
     assert "switched off" in found(house)["dns"].message
+
+
+def test_doctor_sees_a_wiring_that_was_cut_short(house):
+    wiring = Wiring(resolver="dnsmasq", server="127.0.0.1 port 53", steps=())
+    for done, wanted in ((False, ["banger dns unwire"]), (True, [])):
+        replace(wiring, done=done).write(house.cx.state_dir)
+        findings = asyncio.run(DnsCheck().check(house.cx))
+        assert [each.fix for each in findings if each.level == "warn"] == wanted
 
 
 def test_doctor_sees_mapdns(house, tmp_path):

@@ -11,9 +11,6 @@ from typing import Any
 
 from banger_core.api import FileLock, ProcessId, VmRecord, in_thread, process_alive, write_atomic
 
-ZONE = "vm"
-"""The top-level domain of VMs: ``NAME.vm``."""
-
 BOOK = "names.json"
 """The file's name in the plugin's state directory."""
 

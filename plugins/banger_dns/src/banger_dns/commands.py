@@ -151,16 +151,20 @@ def wire(
 @verb(dns, "unwire")
 def unwire(as_json: AsJson = False) -> None:
     """Undo what wire did, exactly."""
-    wired, kept = _wirer(ask("dns", "status")).unwire()
+    undone = _wirer(ask("dns", "status")).unwire()
     if as_json:
-        show_json({"resolver": wired.resolver if wired else None, "left": kept})
-        return
-    if wired is None:
+        resolver = undone.wiring.resolver if undone else None
+        show_json({"resolver": resolver, "left": [*undone.kept] if undone else []})
+    elif undone is None:
         tell("nothing is wired")
+    elif not undone.kept:
+        tell(f"{undone.wiring.resolver} is as it was before")
+    if undone is None:
         return
-    for path in kept:
+    for path in undone.kept:
         tell(f"{path} was changed by somebody else since then, and is left as it is")
-    tell(f"{wired.resolver} is as it was before")
+    if undone.untold:
+        tell(f"the resolver may not know it yet: {undone.untold}")
 
 
 def _wirer(found: dict[str, Any]) -> Wirer:

@@ -7,6 +7,7 @@ from banger_dns.keeper import listening
 from banger_dns.mapdns import find_program
 from banger_dns.ports import check
 from banger_dns.settings import settings_of
+from banger_dns.wiring.journal import Wiring
 
 SUBJECT = "dns"
 
@@ -16,7 +17,7 @@ class DnsCheck:
 
     async def check(self, cx: Context) -> list[Finding]:
         """Look, change nothing."""
-        return [*await _responder(cx), *_mapdns(cx)]
+        return [*await _responder(cx), *_wiring(cx), *_mapdns(cx)]
 
     async def fix(self, cx: Context) -> list[Finding]:  # noqa: ARG002
         """Nothing of this is mended without being asked."""
@@ -35,6 +36,21 @@ async def _responder(cx: Context) -> list[Finding]:
     except BangerError as problem:
         return [_warning(problem)]
     return [Finding(level="pass", subject=SUBJECT, message=f"{where} is free for names")]
+
+
+def _wiring(cx: Context) -> list[Finding]:
+    wired = Wiring.read(cx.state_dir)
+    if wired is None or wired.done:
+        return []
+    return [
+        Finding(
+            level="warn",
+            subject=SUBJECT,
+            message=f"{wired.resolver} was wired by a command that did not come to its end",
+            why="files of this host may be changed without need",
+            fix="banger dns unwire",
+        )
+    ]
 
 
 def _mapdns(cx: Context) -> list[Finding]:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from banger_core.api import HostNotReady, sync_directory, write_atomic
-from banger_dns.book import ZONE, Name
+from banger_dns.book import Name
+from banger_dns.names import ZONE
 
 LEDGER = "mapdns.json"
 """The ledger's name in the plugin's state directory."""

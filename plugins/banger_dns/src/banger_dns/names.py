@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 
+ZONE = "vm"
+"""The top-level domain of VMs: ``NAME.vm``."""
+
 DEFAULT_PORT = 10053
 """Where the responder listens: 53 belongs to root and to the host's own resolver."""
 

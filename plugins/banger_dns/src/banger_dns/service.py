@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from banger_core.api import BangerError, Context, NotFound
-from banger_dns.book import ZONE, Book
+from banger_dns.book import Book
 from banger_dns.keeper import keep, listening
 from banger_dns.mapdns import find_program
+from banger_dns.names import ZONE
 from banger_dns.publish import map_names
 from banger_dns.settings import DnsSettings, settings_of
 

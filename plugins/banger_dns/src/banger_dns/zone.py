@@ -18,8 +18,8 @@ import dns.rdatatype
 import dns.reversename
 import dns.rrset
 
-from banger_dns.book import ZONE, Name
-from banger_dns.names import PROBE, probe_address, reverse_zone
+from banger_dns.book import Name
+from banger_dns.names import PROBE, ZONE, probe_address, reverse_zone
 
 _LOCALHOST = dns.name.from_text("localhost.")
 _NOBODY = dns.name.from_text("nobody.invalid.")

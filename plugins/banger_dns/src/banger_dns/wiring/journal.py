@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from banger_core.api import write_atomic
+from banger_core.api import BangerError, write_atomic
 from banger_dns.wiring.hands import Content, Hands
 
 JOURNAL = "wiring.json"
@@ -88,17 +89,33 @@ class Wiring:
             step.apply(hands)
         self.tell_resolver(hands)
 
-    def undo(self, hands: Hands, state: Path) -> list[str]:
-        """Undo all steps, newest first, and forget them; return the files that are others' now."""
-        kept = [step.path for step in reversed(self.steps) if not step.undo(hands)]
-        self.tell_resolver(hands)
+    def undo(self, hands: Hands, state: Path) -> Undone:
+        """Undo all steps, newest first, have the resolver see that, and forget them."""
+        kept = tuple(step.path for step in reversed(self.steps) if not step.undo(hands))
+        untold = ""
+        try:
+            self.tell_resolver(hands)
+        except BangerError as problem:
+            # Its files are right again, which is what it reads when it starts
+            untold = f"{problem.summary} ({problem.cause}): {shlex.join(self.reload)}"
         (state / JOURNAL).unlink(missing_ok=True)
-        return kept
+        return Undone(wiring=self, kept=kept, untold=untold)
 
     def tell_resolver(self, hands: Hands) -> None:
         """Run the command, if there is one."""
         if self.reload:
             hands.run(self.reload)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """A wiring that is no more. ``kept`` are files that somebody else has changed since then and
+    that were left as they are; ``untold`` says why the resolver may not have noticed yet.
+    """
+
+    wiring: Wiring
+    kept: tuple[str, ...] = ()
+    untold: str = ""
 
 
 def plan_file(path: Path, data: bytes, hands: Hands) -> list[Step]:

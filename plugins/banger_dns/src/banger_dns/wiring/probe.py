@@ -7,8 +7,7 @@ import subprocess
 import sys
 import time
 
-from banger_dns.book import ZONE
-from banger_dns.names import PROBE, probe_address
+from banger_dns.names import PROBE, ZONE, probe_address
 
 PATIENCE = 10.0
 """Seconds for a single look-up; the C library gives up after as many."""

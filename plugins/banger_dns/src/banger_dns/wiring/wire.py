@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 from banger_core.api import BangerError, FileLock, HostNotReady, NotFound
 from banger_dns.names import reverse_zone
 from banger_dns.wiring.hands import Hands
-from banger_dns.wiring.journal import Wiring, plan_file
+from banger_dns.wiring.journal import Undone, Wiring, plan_file
 from banger_dns.wiring.probe import ask_host, wait_for_host
 from banger_dns.wiring.resolvers import Resolver, Server, find
 
@@ -76,16 +78,14 @@ class Wirer:
             self._change(chosen, chosen.reload if reload is None else reload)
             return chosen
 
-    def unwire(self) -> tuple[Wiring | None, list[str]]:
-        """Undo what ``wire`` did; return it, and the files that somebody else has changed since
-        and that are left as they are.
-        """
+    def unwire(self) -> Undone | None:
+        """Undo what ``wire`` did, and say how that went; None when nothing is wired."""
         with self._alone():
             wired = Wiring.read(self._state)
             if wired is None:
-                return None, []
+                return None
             self._hands.check()
-            return wired, wired.undo(self._hands, self._state)
+            return wired.undo(self._hands, self._state)
 
     def _change(self, chosen: Resolver, reload: tuple[str, ...]) -> None:
         data = chosen.text.encode("utf-8", "surrogateescape")
@@ -149,7 +149,7 @@ def _choose(found: list[Resolver], name: str, *, given: bool) -> Resolver:
     if first.reload and not given and _is_missing(first.reload[0]):
         raise HostNotReady(
             f"{first.name} cannot be made to see its new configuration",
-            cause=f"{first.reload[0]} is not here",
+            cause=f"that takes {shlex.join(first.reload)}, and there is no such thing here",
             hints=["--reload COMMAND, which restarts it", *by_hand(first)],
         )
     return first
@@ -161,6 +161,7 @@ def by_hand(resolver: Resolver) -> list[str]:
 
 
 def _is_missing(program: str) -> bool:
-    import shutil
-
+    if program == "systemctl":
+        # As sd_booted(3) finds out; the program alone does not mean that systemd runs
+        return not Path("/run/systemd/system").is_dir()
     return shutil.which(program) is None
