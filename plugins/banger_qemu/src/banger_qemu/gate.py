@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-from banger_core.api import GuestFailed
-from banger_qemu.fence import Fence, lowest_ephemeral, open_pair, own_addresses, program
+from banger_core.api import Fence, GuestFailed, fence_filter, open_fenced_pair
 from banger_qemu.qmp import Qmp
 
 CARD_HUB, NETWORK_HUB = 0, 1
@@ -27,9 +26,9 @@ async def open_gate(fence: Fence, qmp: Qmp) -> None:
     """
     forwards = await qmp.execute("human-monitor-command", **{"command-line": "info usernet"})
     udp_ports = [int(port) for port in _UDP_FORWARD.findall(str(forwards))]
-    steps = program(fence, own_addresses(), udp_ports, lowest_ephemeral())
+    steps = fence_filter(fence, udp_ports)
     await _close_gate(qmp)
-    with_guest, with_host = open_pair(steps)
+    with_guest, with_host = open_fenced_pair(steps)
     with with_guest, with_host:
         for (name, hub), end in zip(_ENDS, (with_guest, with_host), strict=True):
             await qmp.give(name, end)

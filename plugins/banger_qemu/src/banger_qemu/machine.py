@@ -11,6 +11,7 @@ from pathlib import Path
 from banger_core.api import (
     BangerError,
     Conflict,
+    Fence,
     Forward,
     GuestFailed,
     LaunchSpec,
@@ -23,7 +24,6 @@ from banger_core.api import (
     wait_process,
 )
 from banger_qemu.command import CONSOLE
-from banger_qemu.fence import Fence
 from banger_qemu.gate import open_gate
 from banger_qemu.qmp import Qmp
 

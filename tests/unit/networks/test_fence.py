@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 import pytest
 
 from banger_core.api import NetPlan
-from banger_qemu.fence import Fence, lowest_ephemeral, open_pair, own_addresses, program
+from banger_core.networks.fence import Fence, lowest_ephemeral, open_pair, own_addresses, program
 
 GATEWAY, RESOLVER, OUTSIDE = "10.0.2.2", "10.0.2.3", "198.51.100.7"
 OWN = [IPv4Network("192.0.2.2/32"), IPv4Network("172.17.0.1/32"), IPv4Network("203.0.113.0/28")]

@@ -1,9 +1,9 @@
-"""A fence around QEMU's user network: which of the guest's packets it may see at all.
+"""A fence around a user network: which of the guest's packets it may see at all.
 
-That network (libslirp) makes the guest's packets into connections of this user. The gateway's
+Such a network (libslirp) makes the guest's packets into connections of this user. The gateway's
 address stands for the host's 127.0.0.1, and no address of the host is out of reach. So the packets
-pass through a pair of sockets on the way, and the kernel drops there what the guest may not send:
-a classic BPF program (Linux, networking/filter.rst) on the receiving one. That takes no privileges
+pass through a socket on the way, and the kernel drops there what the guest may not send: a
+classic BPF program (Linux, networking/filter.rst) on it. That takes no privileges
 and no other program, and nothing that a guest does can change it.
 """
 
@@ -100,10 +100,20 @@ def program(
     return [*steps, *_PASS]
 
 
+def filter_now(fence: Fence, udp_ports: Iterable[int]) -> list[Instruction]:
+    """Return the ``program`` for the addresses that this host has now."""
+    return program(fence, own_addresses(), udp_ports, lowest_ephemeral())
+
+
+def packed(steps: Iterable[Instruction]) -> bytes:
+    """Return the program as the kernel takes it: an array of ``struct sock_filter``."""
+    return b"".join(struct.pack("HBBI", *step) for step in steps)
+
+
 def open_pair(steps: list[Instruction]) -> tuple[socket.socket, socket.socket]:
     """Return two connected sockets for frames; the second receives only what ``steps`` pass."""
     guest, host = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    code = b"".join(struct.pack("HBBI", *step) for step in steps)
+    code = packed(steps)
     buffer = ctypes.create_string_buffer(code, len(code))
     head = struct.pack("@HP", len(steps), ctypes.addressof(buffer))
     host.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)

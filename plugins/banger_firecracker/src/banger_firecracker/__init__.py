@@ -1,0 +1,3 @@
+"""Run banger's VMs with Firecracker."""
+
+from __future__ import annotations

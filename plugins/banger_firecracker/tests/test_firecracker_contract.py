@@ -1,0 +1,54 @@
+"""Firecracker keeps the contract of VM drivers, as far as this host can run guests."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+from firecracker_parts import firecracker_binary
+
+from banger_core.testing.contracts import VmmDriverContract, tiny_guest
+from banger_core.testing.tiny_kernel import GREETING, tiny_kernel
+from banger_firecracker.driver import FirecrackerDriver
+
+
+class TestFirecrackerDriver(VmmDriverContract):
+    make = FirecrackerDriver
+    driver = "firecracker"
+    accel = "kvm"
+    golden = Path(__file__).with_name("firecracker_launch.json")
+    boots = True
+
+    @pytest.fixture
+    def cx(self, cx):
+        return cx
+
+    def limit(self):
+        return kvm_limit()
+
+    def dirs(self, paths):
+        return tiny_guest(paths)
+
+
+@cache
+def kvm_limit():
+    """Why no guest runs here, found out by trying; empty when one does."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        kernel, config = Path(place, "vmlinux"), Path(place, "config.json")
+        kernel.write_bytes(tiny_kernel())
+        config.write_text(
+            '{"machine-config": {"vcpu_count": 1, "mem_size_mib": 128}, "drives": [],'
+            f'"boot-source": {{"kernel_image_path": "{kernel}"}}}}'
+        )
+        argv = [str(firecracker_binary()), "--no-api", "--config-file", str(config)]
+        try:
+            done = subprocess.run(argv, capture_output=True, timeout=3, check=False)
+        except subprocess.TimeoutExpired as late:
+            said = late.stdout or b""
+        else:
+            said = done.stdout
+    return "" if GREETING[:10] in said else "KVM takes a guest and does not run it"
