@@ -1,4 +1,4 @@
-"""Firecracker keeps the contract of VM drivers, as far as this host can run guests."""
+"""The suites of what this plugin declares; the driver's as far as this host can run guests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from pathlib import Path
 import pytest
 from firecracker_parts import firecracker_binary
 
-from banger_core.testing.contracts import VmmDriverContract, tiny_guest
+from banger_core.testing.contracts import (
+    DoctorCheckContract,
+    SettingsContract,
+    VmmDriverContract,
+    tiny_guest,
+)
 from banger_core.testing.tiny_kernel import GREETING, tiny_kernel
+from banger_firecracker.doctor import FirecrackerCheck
 from banger_firecracker.driver import FirecrackerDriver
+from banger_firecracker.settings import FirecrackerSettings
 
 
 class TestFirecrackerDriver(VmmDriverContract):
@@ -30,6 +37,15 @@ class TestFirecrackerDriver(VmmDriverContract):
 
     def dirs(self, paths):
         return tiny_guest(paths)
+
+
+class TestFirecrackerCheck(DoctorCheckContract):
+    make = FirecrackerCheck
+
+
+class TestFirecrackerSettings(SettingsContract):
+    make = FirecrackerSettings
+    valid = {"jail": {"uid": 1234, "gid": 1234}}  # noqa: RUF012
 
 
 @cache
