@@ -102,11 +102,21 @@ async def wait_gone(process: ProcessId) -> None:
         _reap(process)
         return
     try:
-        if alive(process):
+        # Also when it looks like a zombie: its first thread may be one while others still end, and
+        # the handle becomes readable when all have
+        if _is(process):
             await _readable(handle)
     finally:
         os.close(handle)
     _reap(process)
+
+
+def _is(process: ProcessId) -> bool:
+    """Whether the pid is this process's, alive or not yet collected."""
+    try:
+        return _parse(_stat(process.pid), _boot_id())[0] == process
+    except ProcessLookupError:
+        return False
 
 
 def exit_status(process: ProcessId) -> int | None:
