@@ -69,10 +69,10 @@ def find_parts(directory: Path, work: Path) -> Parts:
         )
         kernel = KernelFiles(vmlinux=directory / "vmlinux", modules=directory / "modules")
         build_initrd(files, kernel, initrd)
-    kernel = next(
+    holder = next(
         place for place in (directory / "kernel", directory) if (place / "vmlinux").is_file()
     )
-    return Parts(kernel / "vmlinux", initrd, directory / "rootfs.ext4")
+    return Parts(holder / "vmlinux", initrd, directory / "rootfs.ext4")
 
 
 def seconds_to_output(argv: Sequence[str | Path], env: Mapping[str, str]) -> float:
@@ -95,7 +95,7 @@ def by_hand(parts: Parts, work: Path) -> float:
     if not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     subprocess.run(["cp", "--sparse=always", parts.disk, disk], check=True)
-    private, public = asyncio.run(make_host_key(run))
+    private, public = asyncio.run(make_host_key(run, work))
     (work / "known_hosts").write_text(f"vm {public}\n")
     config = SeedConfig(
         hostname="vm",
