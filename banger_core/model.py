@@ -16,6 +16,8 @@ from banger_core.netmodel import GUEST_SSH_PORT as GUEST_SSH_PORT
 from banger_core.netmodel import Forward as Forward
 from banger_core.netmodel import NetPlan as NetPlan
 from banger_core.netmodel import Publish as Publish
+from banger_core.sshmodel import SshSetting as SshSetting
+from banger_core.sshmodel import SshTarget as SshTarget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -252,6 +254,7 @@ class VmRequest:
     ``ephemeral`` VMs are deleted when ``lease`` (the asking process) is gone. ``entrypoint``
     says that the image's own program will be run, so an image without one is refused. ``nat``
     asks for a way out by way of the host's addresses, ``link`` for ways to other VMs, by name.
+    ``work_disk`` is the size of a disk of its own for ``/root``; 0: there shall be none.
     """
 
     image: str = ""
@@ -260,6 +263,7 @@ class VmRequest:
     vcpu: int | None = None
     memory: int | None = None
     disk_size: int | None = None
+    work_disk: int | None = None
     network: str = ""
     publish: tuple[Publish, ...] = ()
     nat: bool | None = None
@@ -272,16 +276,6 @@ class VmRequest:
     lease: ProcessId | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     project: ProjectPolicy | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SshSetting:
-    """One effective SSH setting, who set it, who locked it, and who lost."""
-
-    value: Any
-    origin: str
-    locked_by: str = ""
-    ignored: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,11 +304,16 @@ class VmPlan:
     labels: Mapping[str, str] = field(default_factory=dict)
     project: ProjectPolicy | None = None
     image_kernel: KernelPin | None = None
+    work_disk: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmDirs:
-    """Where the files of one VM lie. ``runtime`` is short enough for Unix sockets (108 bytes)."""
+    """Where the files of one VM lie. ``runtime`` is short enough for Unix sockets (108 bytes).
+
+    The guest tells its disks apart by their order: root, seed, then ``work_disk`` (raw, None for
+    a VM that has none).
+    """
 
     state: Path
     runtime: Path
@@ -322,6 +321,7 @@ class VmDirs:
     initrd: Path
     root_disk: Path
     seed: Path
+    work_disk: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,6 +356,7 @@ class VmRecord:
     ``host_key`` is the public half of the guest runtime's SSH host key (``ssh-ed25519 AAAA…``),
     made before the first boot. ``image_host_keys`` are those of the image's own server, as it
     showed them at first. ``launch`` is what the driver was asked to start, kept for adoption.
+    ``grown`` names the disks (``root``, ``work``) that were made larger than they were born.
     """
 
     plan: VmPlan
@@ -369,6 +370,7 @@ class VmRecord:
     image_host_keys: tuple[str, ...] = ()
     accel: str = ""
     problem: str = ""
+    grown: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -455,25 +457,6 @@ class ImageRecord:
             modules=host.modules,
             config=host.config,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SshTarget:
-    """How to reach a VM with OpenSSH: ``argv`` is complete up to the remote command;
-    ``origins`` says for each option who set it. ``shell`` is the command line for a login where
-    that is to reach the image's own server, else empty. ``stamps`` are of the files that decided:
-    path to (mtime in ns, size, inode), None for one that was not there.
-    """
-
-    name: str
-    vm_id: str
-    host: str
-    port: int
-    user: str
-    argv: tuple[str, ...]
-    origins: Mapping[str, str] = field(default_factory=dict)
-    shell: tuple[str, ...] = ()
-    stamps: Mapping[str, tuple[int, int, int] | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 
-def _names_of(kind: str) -> Any:
+def names_of(kind: str) -> Any:
+    """Return what completes names of ``kind``: ``vms``, ``images`` or ``kernels``."""
+
     def complete(incomplete: str) -> list[str]:
         from banger_core.cli.link import known_names
 
@@ -24,7 +26,7 @@ def _kernels(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-image_names = _names_of("images")
+image_names = names_of("images")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
@@ -34,7 +36,7 @@ VmRef = Annotated[
         metavar="VM",
         help="Name, id or unique start of an id.",
         show_default=False,
-        autocompletion=_names_of("vms"),
+        autocompletion=names_of("vms"),
     ),
 ]
 VmRefs = Annotated[
@@ -43,7 +45,7 @@ VmRefs = Annotated[
         metavar="VM…",
         help="Names, ids or unique starts of ids.",
         show_default=False,
-        autocompletion=_names_of("vms"),
+        autocompletion=names_of("vms"),
     ),
 ]
 ImageName = Annotated[
@@ -56,11 +58,11 @@ ImageNames = Annotated[
 ]
 KernelName = Annotated[
     str,
-    typer.Argument(metavar="KERNEL", show_default=False, autocompletion=_names_of("kernels")),
+    typer.Argument(metavar="KERNEL", show_default=False, autocompletion=names_of("kernels")),
 ]
 KernelNames = Annotated[
     list[str],
-    typer.Argument(metavar="KERNEL…", show_default=False, autocompletion=_names_of("kernels")),
+    typer.Argument(metavar="KERNEL…", show_default=False, autocompletion=names_of("kernels")),
 ]
 Terminal = Annotated[
     bool | None,
@@ -112,6 +114,15 @@ DiskSize = Annotated[
     str,
     typer.Option("--disk-size", metavar="SIZE", help="For example 8G.", show_default=False),
 ]
+WorkDisk = Annotated[
+    str,
+    typer.Option(
+        "--work-disk",
+        metavar="SIZE",
+        help="A disk of its own for /root, or none. Default: from the configuration, else none.",
+        show_default=False,
+    ),
+]
 Network = Annotated[
     str, typer.Option("--network", metavar="NAME", help="How it is connected.", show_default=False)
 ]
@@ -138,7 +149,7 @@ Links = Annotated[
         "--link",
         metavar="VM",
         help="Let it and that machine reach each other. May be repeated.",
-        autocompletion=_names_of("vms"),
+        autocompletion=names_of("vms"),
     ),
 ]
 HostAccess = Annotated[
@@ -167,7 +178,7 @@ NamedKernel = Annotated[
         metavar="NAME",
         help="Its kernel, by name.",
         show_default=False,
-        autocompletion=_names_of("kernels"),
+        autocompletion=names_of("kernels"),
     ),
 ]
 Labels = Annotated[list[str], typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]

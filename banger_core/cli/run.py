@@ -32,6 +32,7 @@ from banger_core.cli.options import (
     Terminal,
     User,
     Vcpu,
+    WorkDisk,
 )
 from banger_core.cli.references import image_reference, is_path
 from banger_core.client.lease import own_process
@@ -58,6 +59,7 @@ def run(
     vcpu: Vcpu = None,
     memory: Memory = "",
     disk_size: DiskSize = "",
+    work_disk: WorkDisk = "",
     network: Network = "",
     publish: Published = [],  # noqa: B006
     nat: Nat = None,
@@ -117,6 +119,7 @@ def run(
         _request(
             image, name, vcpu, memory, disk_size, network, publish, driver, accel, kernel, label
         ),
+        work_disk=values.work_disk(work_disk),
         nat=nat,
         link=tuple(link),
         host_access=host_access,
@@ -159,6 +162,7 @@ def create(
     vcpu: Vcpu = None,
     memory: Memory = "",
     disk_size: DiskSize = "",
+    work_disk: WorkDisk = "",
     network: Network = "",
     publish: Published = [],  # noqa: B006
     nat: Nat = None,
@@ -177,6 +181,7 @@ def create(
         _request(
             image, name, vcpu, memory, disk_size, network, publish, driver, accel, kernel, label
         ),
+        work_disk=values.work_disk(work_disk),
         nat=nat,
         link=tuple(link),
         host_access=host_access,
@@ -284,7 +289,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, item in value.items():
         if isinstance(item, dict) and item and name != "data":
             yield from _flat(item, f"{prefix}{name}.")
-        elif name in ("memory", "disk_size", "size") and item:
+        elif name in ("memory", "disk_size", "work_disk", "size") and item:
             yield prefix + name, format_size(item)
         elif name != "data":
             yield prefix + name, plain(item)

@@ -41,6 +41,15 @@ def size(option: str, text: str) -> int:
         ) from None
 
 
+def work_disk(text: str) -> int | None:
+    """Return the bytes that ``--work-disk`` means: 0 for ``none``, None when it is not given.
+    Raises UsageProblem.
+    """
+    if text in ("", "none"):
+        return 0 if text else None
+    return size("--work-disk", text)
+
+
 def cpus(count: int) -> int:
     """Return ``count`` when it is a number of CPUs. Raises UsageProblem."""
     if count < 1:

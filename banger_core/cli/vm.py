@@ -14,6 +14,10 @@ from banger_core.ui.human import ago, plain
 from banger_core.ui.jsonout import show_json
 from banger_core.ui.tables import show_details, show_table
 
+_LIFE = "banger_core.cli.vm_life"
+_CHANGE = "banger_core.cli.vm_change"
+_LOOK = "banger_core.cli.vm_look"
+
 vm = Noun(
     "vm",
     "Virtual machines: run, list, start, stop, reach",
@@ -32,6 +36,17 @@ vm = Noun(
         ),
         "cp": Member("Copy files into a machine or out of it", "banger_core.cli.copy:copy"),
         "workspace": Member("Git checkouts in machines", "banger_core.cli.workspace:workspace"),
+        "start": Member("Start machines and wait until they answer", f"{_LIFE}:start"),
+        "stop": Member("Stop machines; their disks are kept", f"{_LIFE}:stop"),
+        "restart": Member("Stop machines and start them again", f"{_LIFE}:restart"),
+        "pause": Member("Let machines stand still as they are", f"{_LIFE}:pause"),
+        "resume": Member("Let paused machines go on, and set their clocks", f"{_LIFE}:resume"),
+        "kill": Member("End machines at once, without asking them", f"{_LIFE}:kill"),
+        "set": Member("Change machines: CPUs, memory, disks, labels", f"{_CHANGE}:set_vm"),
+        "prune": Member("Delete machines that are stopped", f"{_CHANGE}:prune"),
+        "stats": Member("Show what machines use", f"{_LOOK}:stats"),
+        "ports": Member("List what listens in a machine, and where to reach it", f"{_LOOK}:ports"),
+        "health": Member("Check how machines are", f"{_LOOK}:health"),
     },
 )
 
@@ -62,45 +77,6 @@ def show_vm(reference: VmRef, as_json: AsJson = False) -> None:
     show_details(_described(row))
 
 
-@verb(vm, "start")
-def start(references: VmRefs, quiet: Quiet = False) -> int:
-    """Start machines and wait until they answer."""
-    from banger_core.cli.several import each
-    from banger_core.client.client import url
-    from banger_core.client.operations import Operation
-
-    return each(
-        references,
-        lambda client, name: Operation(client, "POST", url("vms", name, "start")),
-        quiet=quiet,
-    )
-
-
-@verb(vm, "stop")
-def stop(
-    references: VmRefs,
-    force: Annotated[
-        bool, typer.Option("--force", help="Pull the plug instead of shutting down.")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait until they have stopped.")
-    ] = True,
-    quiet: Quiet = False,
-) -> int:
-    """Stop machines; their disks are kept."""
-    from banger_core.cli.several import each
-    from banger_core.client.client import url
-    from banger_core.client.operations import Operation, Request
-
-    body = {"force": force, "wait": wait}
-
-    def begin(client: Any, name: str) -> Any:
-        target = url("vms", name, "stop")
-        return (Operation if wait else Request)(client, "POST", target, body)
-
-    return each(references, begin, quiet=quiet)
-
-
 @verb(vm, "delete", aliases=("rm",))
 def delete(
     references: VmRefs,
@@ -108,11 +84,11 @@ def delete(
     quiet: Quiet = False,
 ) -> int:
     """Delete machines and everything that was made for them."""
-    from banger_core.cli.several import each
+    from banger_core.cli.several import each_vm
     from banger_core.client.client import url
     from banger_core.client.operations import Operation
 
-    return each(
+    return each_vm(
         references,
         lambda client, name: Operation(client, "DELETE", url("vms", name, force=force)),
         quiet=quiet,
@@ -142,8 +118,8 @@ def _described(row: dict[str, Any]) -> dict[str, str]:
 
     # What the image says about programs is long, and ``image show`` has it
     shown = {name: plain(value) for name, value in row.items() if name != "config"}
-    for name in ("memory", "disk_size"):
-        shown[name] = format_size(row[name])
+    for name in ("memory", "disk_size", "work_disk"):
+        shown[name] = format_size(row[name]) if row.get(name) else "-"
     for name in ("created_at", "started_at"):
         shown[name] = ago(row[name])
     return shown

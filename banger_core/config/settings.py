@@ -57,12 +57,13 @@ class ImageSettings(Section):
 
 class VmSettings(Section):
     """``[vm]``: what a VM gets when it is not said. ``stop_grace`` is in seconds; without
-    ``disk_size`` a disk is as large as its image.
+    ``disk_size`` a disk is as large as its image, without ``work_disk`` there is none.
     """
 
     vcpu: int = Field(default_factory=lambda: default_vcpu().value, ge=1)
     memory: Size = Field(default_factory=lambda: default_memory().value)
     disk_size: Size | None = None
+    work_disk: Size | None = None
     network: Name = "user"
     driver: Name = "qemu"
     accel: Accel = "auto"

@@ -23,6 +23,8 @@ from banger_core.daemon.services_api import service_endpoints
 from banger_core.daemon.ssh_api import ssh_endpoints
 from banger_core.daemon.streams import stream_events
 from banger_core.daemon.system_api import system_endpoints
+from banger_core.daemon.vm_look_api import vm_look_endpoints
+from banger_core.daemon.vm_verbs_api import vm_verb_endpoints
 from banger_core.daemon.vms_api import vm_endpoints
 from banger_core.engine.engine import Engine
 from banger_core.errors import BangerError, Conflict, ExitCode, NotFound, UsageProblem
@@ -36,6 +38,8 @@ def build_app(engine: Engine, stop: Callable[[], None]) -> Starlette:
     endpoints = [
         *_daemon_endpoints(engine, stop),
         *vm_endpoints(engine),
+        *vm_verb_endpoints(engine),
+        *vm_look_endpoints(engine),
         *making_endpoints(engine),
         *image_endpoints(engine),
         *kernel_endpoints(engine),
@@ -66,7 +70,7 @@ def _daemon_endpoints(engine: Engine, stop: Callable[[], None]) -> list[Endpoint
     async def status(_: Request) -> Response:
         """Say which daemon this is and how it is doing."""
         vms = engine.records.vms()
-        running = sum(vm.state is VmState.RUNNING for vm in vms)
+        running = sum(vm.state in (VmState.RUNNING, VmState.PAUSED) for vm in vms)
         return JSONResponse(
             {
                 "version": __version__,

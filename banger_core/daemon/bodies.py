@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -30,6 +30,42 @@ class StopVm(Body):
 
     force: bool = False
     wait: bool = True
+
+
+class RestartVm(Body):
+    """Restart a VM; ``force`` skips the clean shutdown."""
+
+    force: bool = False
+
+
+class KillVm(Body):
+    """End a VM's VMM with a signal."""
+
+    signal: Literal["KILL", "TERM", "INT", "QUIT", "HUP", "ABRT"] = "KILL"
+
+
+LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+LabelValue = Annotated[str, Field(max_length=4096)]
+
+
+class SetVm(Body):
+    """Change a VM: what is null stays. Sizes in bytes; disks only grow. ``labels`` are added or
+    replaced, ``unlabel`` removes.
+    """
+
+    vcpu: int | None = Field(default=None, ge=1)
+    memory: int | None = Field(default=None, ge=1)
+    disk_size: int | None = Field(default=None, ge=1)
+    work_disk: int | None = Field(default=None, ge=1)
+    nat: bool | None = None
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=1000)
+    unlabel: tuple[LabelKey, ...] = Field(default=(), max_length=1000)
+
+
+class ResolveVms(Body):
+    """Find VMs by name, id or unique prefix of an id, all at the same moment."""
+
+    references: tuple[Annotated[str, Field(max_length=255)], ...] = Field(max_length=10_000)
 
 
 class PullImage(Body):

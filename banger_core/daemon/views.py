@@ -27,6 +27,8 @@ def vm_view(record: VmRecord) -> dict[str, Any]:
         "vcpu": plan.vcpu,
         "memory": plan.memory,
         "disk_size": plan.disk_size,
+        "work_disk": plan.work_disk,
+        "nat": plan.net.outbound,
         "network": plan.net.network,
         "driver": plan.driver,
         "accel": record.accel,

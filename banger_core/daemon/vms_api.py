@@ -14,11 +14,11 @@ from banger_core.daemon.streams import stream_operation
 from banger_core.daemon.views import vm_details, vm_view
 from banger_core.engine.console import ConsoleRing, EscapeStripper
 from banger_core.engine.engine import Engine
+from banger_core.engine.inspect import require_running
 from banger_core.engine.operations import Operation
 from banger_core.engine.ssh import write_note
-from banger_core.errors import Conflict
 from banger_core.jsonable import to_json
-from banger_core.model import SshTarget, VmRecord, VmState
+from banger_core.model import SshTarget, VmRecord
 
 
 def vm_endpoints(engine: Engine) -> list[Endpoint]:
@@ -53,12 +53,7 @@ def _readers(engine: Engine) -> list[Endpoint]:
     async def ssh(request: Request) -> Response:
         """How to reach a running VM with OpenSSH; writes its note anew."""
         record = engine.records.vm(request.path_params["ref"])
-        if record.state is not VmState.RUNNING:
-            raise Conflict(
-                f"{record.name} is {record.state}",
-                cause="only a running VM can be reached",
-                hints=[f"banger vm start {record.name}"],
-            )
+        require_running(record)
         target = engine.ssh_target(record)
         write_note(engine.paths, target)
         return JSONResponse(to_json(target))
@@ -86,7 +81,7 @@ def _starting(engine: Engine) -> list[Endpoint]:
                 plan = await engine.machines.plan(body.request, operation)
                 return {"plan": to_json(plan)}
             record, target = await engine.machines.create(body.request, operation, start=body.start)
-            return _result(record, target, operation)
+            return vm_result(record, target, operation)
 
         return stream_operation(engine, "creating a VM", work)
 
@@ -96,7 +91,7 @@ def _starting(engine: Engine) -> list[Endpoint]:
 
         async def work(operation: Operation) -> Any:
             record, target = await engine.machines.start(ref, operation)
-            return _result(record, target, operation)
+            return vm_result(record, target, operation)
 
         return stream_operation(engine, f"starting {ref}", work)
 
@@ -114,7 +109,7 @@ def _ending(engine: Engine) -> list[Endpoint]:
 
         async def work(operation: Operation) -> Any:
             record = await engine.machines.stop(ref, operation, force=body.force)
-            return _result(record, None, operation)
+            return vm_result(record, None, operation)
 
         if not body.wait:
             operation = engine.operations.start(f"stopping {ref}", work)
@@ -137,7 +132,8 @@ def _ending(engine: Engine) -> list[Endpoint]:
     ]
 
 
-def _result(record: VmRecord, target: SshTarget | None, operation: Operation) -> dict[str, Any]:
+def vm_result(record: VmRecord, target: SshTarget | None, operation: Operation) -> dict[str, Any]:
+    """What an operation on a VM gives."""
     operation.mark("total")
     return {"vm": vm_view(record), "ssh": to_json(target), "timing": operation.timing}
 

@@ -14,9 +14,9 @@ from banger_core.engine.operations import Operation, in_thread, together
 from banger_core.guest.hostkey import make_host_key
 from banger_core.model import ImageRecord, KernelFiles, VmPlan, VmRecord
 from banger_core.plan.choose import same_kernel
-from banger_core.plan.limits import check_disk
+from banger_core.plan.limits import check_disk, check_growth
 from banger_core.plan.registered import check_files
-from banger_core.rootfs.disks import clone_disk, prune_seeds, seed_for
+from banger_core.rootfs.disks import clone_disk, make_work_disk, prune_seeds, seed_for
 from banger_core.rootfs.qcow2 import backing_file
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ class VmBuilder:
         image = await self._image(plan, operation)
         record = replace(record, image_id=image.id)
         self._engine.records.update_vm(record)
-        host_key, _, _ = await together(
+        host_key, *_ = await together(
             self._host_key(directory, operation),
             self._disk(plan, image, directory, operation),
+            self._work_disk(plan, directory, operation),
             self._kernel(plan, image, directory, operation),
         )
         record = replace(record, host_key=host_key)
@@ -79,6 +80,12 @@ class VmBuilder:
             await in_thread(operation, work)
         await afailpoint(AFTER_DISK)
 
+    async def _work_disk(self, plan: VmPlan, directory: Path, operation: Operation) -> None:
+        """An empty one: the guest copies the image's /root there when it first boots."""
+        if place := work_disk_path(directory, plan):
+            check_growth("work-disk", 0, plan.work_disk, directory)
+            await in_thread(operation, partial(make_work_disk, place, plan.work_disk))
+
     def _bases(self, image: ImageRecord) -> Iterator[Path]:
         """What the disks of the VMs made of ``image`` are clones of."""
         for vm in self._engine.records.vms_using_image(image.id):
@@ -105,6 +112,11 @@ class VmBuilder:
 def disk_path(directory: Path, plan: VmPlan) -> Path:
     """The root disk in a VM's directory."""
     return directory / f"root.{plan.disk_format}"
+
+
+def work_disk_path(directory: Path, plan: VmPlan) -> Path | None:
+    """The work disk in a VM's directory, None for a VM that has none."""
+    return directory / "work.raw" if plan.work_disk else None
 
 
 def boot_kernel(directory: Path, image: ImageRecord) -> tuple[KernelFiles, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,10 @@ from banger_core.engine import process
 from banger_core.engine.build import VmBuilder
 from banger_core.engine.effects import RUN_KINDS
 from banger_core.engine.failpoints import afailpoint, register
+from banger_core.engine.helpers import Helpers
 from banger_core.engine.operations import Operation, together
+from banger_core.engine.shutdown import shut_down
+from banger_core.engine.ssh import remove_note
 from banger_core.engine.ssh_image import with_image_port
 from banger_core.engine.ssh_policy import overruled
 from banger_core.engine.startup import VmStarter
@@ -38,11 +41,6 @@ STOP_ASKED = register("stop.after_shutdown", "the guest is down, its network is 
 DELETE_BEGUN = register("delete.after_state", "a VM is marked for deletion, nothing is gone yet")
 DELETE_UNDONE = register("delete.after_effects", "nothing of the VM is left but its record")
 
-POWEROFF_COMMAND = "banger-poweroff"
-
-SYNC_GRACE = 5.0
-"""Seconds for the VMM's own way of ending a guest, before its process is killed."""
-
 
 class MachineRoom:
     """All VMs of one engine: one operation at a time for each."""
@@ -52,6 +50,7 @@ class MachineRoom:
         self._locks: dict[str, asyncio.Lock] = {}
         self._machines: dict[str, Machine] = {}
         self._watchers: dict[str, asyncio.Task[None]] = {}
+        self.helpers = Helpers()
         self.builder = VmBuilder(engine)
         self.starter = VmStarter(engine)
 
@@ -143,20 +142,25 @@ class MachineRoom:
 
     async def start(self, ref: str, operation: Operation) -> tuple[VmRecord, SshTarget]:
         """Start a stopped VM. On any failure it is stopped again."""
-        record = self._engine.records.vm(ref)
-        async with self._locked(record.id):
-            record = self._engine.records.vm(record.id)
-            if record.state is VmState.RUNNING:
-                operation.notice(f"{record.name} is running already")
-                return record, self._engine.ssh_target(record)
-            _require(record, VmState.STOPPED, VmState.FAILED)
-            record = self.update(replace(record, state=VmState.STARTING, problem=""))
-            try:
-                return await self._start(record, operation)
-            except BaseException as problem:
-                await self._engine.effects.undo(record.id, RUN_KINDS, operation)
-                self.update(_ended(record, _first_line(problem)))
-                raise
+        async with self.holding(ref) as record:
+            return await self.start_held(record, operation)
+
+    async def start_held(
+        self, record: VmRecord, operation: Operation
+    ) -> tuple[VmRecord, SshTarget]:
+        """``start`` for whoever is ``holding`` the VM."""
+        if record.state is VmState.RUNNING:
+            operation.notice(f"{record.name} is running already")
+            return record, self._engine.ssh_target(record)
+        _require(record, VmState.STOPPED, VmState.FAILED)
+        record = self.update(replace(record, state=VmState.STARTING, problem=""))
+        try:
+            return await self._start(record, operation)
+        except BaseException as problem:
+            await self._engine.effects.undo(record.id, RUN_KINDS, operation)
+            await self._let_go(record.id)
+            self.update(_ended(record, _first_line(problem)))
+            raise
 
     async def _start(self, record: VmRecord, operation: Operation) -> tuple[VmRecord, SshTarget]:
         record, machine = await self.starter.launch(record, operation)
@@ -178,79 +182,72 @@ class MachineRoom:
 
         Its disk stays. Stopping a stopped VM changes nothing.
         """
-        record = self._engine.records.vm(ref)
-        async with self._locked(record.id):
-            record = self._engine.records.vm(record.id)
-            if record.state in (VmState.STOPPED, VmState.FAILED):
-                operation.notice(f"{record.name} is stopped already")
-                return record
-            record = self.update(replace(record, state=VmState.STOPPING))
-            self._unwatch(record.id)
-            try:
-                forced = force
-                if not force:
-                    forced = not await self._shut_down(record, operation)
-                    await afailpoint(STOP_ASKED)
-                await self._engine.effects.undo(record.id, RUN_KINDS, operation)
-            except BaseException as problem:
-                await self._not_stopped(record, problem)
-                raise
-            await self._let_go(record.id)
-            self._engine.events.publish(
-                "vm.stopped",
-                vm=record.id,
-                operation=operation.id,
-                name=record.name,
-                forced=forced,
-            )
-            return self.update(_ended(record, ""))
+        async with self.holding(ref) as record:
+            return await self.stop_held(record, operation, force=force)
 
-    async def _shut_down(self, record: VmRecord, operation: Operation) -> bool:
-        """Ask the guest to power off and wait; says so, and returns False, when it has to be
-        forced.
-        """
-        operation.step(f"shutting {record.name} down")
-        grace = self._engine.settings.vm.stop_grace
-        machine = self._machines.get(record.id)
-        if machine is None:
-            return True
+    async def stop_held(
+        self, record: VmRecord, operation: Operation, *, force: bool = False
+    ) -> VmRecord:
+        """``stop`` for whoever is ``holding`` the VM."""
+        if record.state in (VmState.STOPPED, VmState.FAILED):
+            operation.notice(f"{record.name} is stopped already")
+            return record
+        before, machine = record, self._machines.get(record.id)
+        record = self.update(replace(record, state=VmState.STOPPING))
+        self._unwatch(record.id)
         try:
-            async with asyncio.timeout(grace):
-                # The guest may hang up before it has answered: only its end counts
-                with suppress(BangerError):
-                    await self._engine.run_in_guest(record, POWEROFF_COMMAND, timeout=grace)
-                await machine.wait()
-        except TimeoutError:
-            operation.notice(f"{record.name} did not shut down in {grace:g} s and was forced")
-            with suppress(BangerError):
-                await machine.stop(SYNC_GRACE)
-            return False
-        return True
+            if machine is not None and not force:
+                if before.state is VmState.PAUSED:
+                    await machine.resume()
+                    before = replace(before, state=VmState.RUNNING)
+                force = not await shut_down(self._engine, record, machine, operation)
+                await afailpoint(STOP_ASKED)
+            return await self.ended_now(record, operation, forced=force)
+        except BaseException as problem:
+            await self.not_stopped(before, machine, problem)
+            raise
 
-    async def _not_stopped(self, record: VmRecord, problem: BaseException) -> None:
-        """A stop was interrupted or failed: the VM goes on, or has ended all the same."""
-        machine = self._machines.get(record.id)
+    async def ended_now(
+        self, record: VmRecord, operation: Operation, *, forced: bool = True
+    ) -> VmRecord:
+        """Take down what a VM that was ended on purpose leaves on the host, and say so."""
+        self._unwatch(record.id)
+        await self._engine.effects.undo(record.id, RUN_KINDS, operation)
+        await self._let_go(record.id)
+        self._engine.events.publish(
+            "vm.stopped",
+            vm=record.id,
+            operation=operation.id,
+            name=record.name,
+            forced=forced,
+        )
+        return self.update(_ended(record, ""))
+
+    async def not_stopped(
+        self, before: VmRecord, machine: Machine | None, problem: BaseException
+    ) -> None:
+        """A stop was interrupted or failed: the VM goes on as it was ``before``, or has ended all
+        the same.
+        """
         if machine is not None and process.alive(machine.process):
-            self.watch(self.update(replace(record, state=VmState.RUNNING)), machine)
+            self.watch(self.update(before), machine)
         else:
-            await self.end(record, _first_line(problem))
+            await self.end(before, _first_line(problem))
 
     async def delete(self, ref: str, operation: Operation, *, force: bool = False) -> VmRecord:
         """Delete a VM and everything that was made for it. A running one needs ``force``."""
-        record = self._engine.records.vm(ref)
-        async with self._locked(record.id):
-            record = self._engine.records.vm(record.id)
+        async with self.holding(ref) as record:
             if record.state in (VmState.RUNNING, VmState.PAUSED) and not force:
                 raise Conflict(
                     f"{record.name} is {record.state}",
                     cause="a running VM is deleted only by force",
                     hints=[f"banger vm stop {record.name}", f"banger vm delete --force {ref}"],
                 )
-            record = self.update(replace(record, state=VmState.DELETING))
+            going = self.update(replace(record, state=VmState.DELETING))
             await afailpoint(DELETE_BEGUN)
-            operation.step(f"deleting {record.name}")
-            await self._forget(record, operation)
-            return record
+            operation.step(f"deleting {going.name}")
+            await self._forget(going, operation)
+            return going
 
     async def _forget(self, record: VmRecord, operation: Operation | None) -> None:
         """Undo everything of a VM and drop its record."""
@@ -272,6 +269,15 @@ class MachineRoom:
         """The running machine of a VM, None when it does not run."""
         return self._machines.get(vm_id)
 
+    @asynccontextmanager
+    async def holding(self, ref: str) -> AsyncIterator[VmRecord]:
+        """Keep every other operation on the VM ``ref`` waiting meanwhile, and give its record as it
+        is then. Raises what ``Records.vm`` raises.
+        """
+        record = self._engine.records.vm(ref)
+        async with self._locked(record.id):
+            yield self._engine.records.vm(record.id)
+
     def locked(self, vm_id: str) -> AbstractAsyncContextManager[None]:
         """Keep every other operation on that VM waiting meanwhile."""
         return self._locked(vm_id)
@@ -290,11 +296,16 @@ class MachineRoom:
         machine = await driver.adopt(record.launch, record.process, context)
         self.watch(record, machine)
         await self.starter.publish_again(record)
+        if record.state is VmState.PAUSED:
+            # The daemon may have died between saying it and doing it
+            await machine.pause()
+            remove_note(self._engine.paths, record.name)
         await self._engine.masters.begin(record, settle=0)
 
     async def end(self, record: VmRecord, problem: str) -> None:
         """A VM is found to have ended: take down what it leaves on the host."""
         await self._engine.effects.undo(record.id, RUN_KINDS)
+        await self._let_go(record.id)
         self.update(_ended(record, problem))
 
     async def drop(self, record: VmRecord) -> None:
@@ -303,7 +314,10 @@ class MachineRoom:
 
     def watch(self, record: VmRecord, machine: Machine) -> None:
         """Follow the console and the end of a VM from now on."""
-        self._machines[record.id] = machine
+        self._unwatch(record.id)
+        if self._machines.get(record.id) is not machine:
+            self._machines[record.id] = machine
+            self.helpers.begin(record, machine)
         self._watchers[record.id] = asyncio.create_task(
             self._watch(record.id, machine), name=f"watch {record.name}"
         )
@@ -336,6 +350,7 @@ class MachineRoom:
         await asyncio.gather(*map(self._let_go, list(self._machines)), return_exceptions=True)
 
     async def _let_go(self, vm_id: str) -> None:
+        self.helpers.end(vm_id)
         if machine := self._machines.pop(vm_id, None):
             await machine.close()
 

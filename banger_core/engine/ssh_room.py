@@ -122,7 +122,8 @@ class SshRoom:
             return
         try:
             await pin_again(self._engine, self.current(record))
-            write_note(self._engine.paths, self.target(record))
+            if record.state is VmState.RUNNING:
+                write_note(self._engine.paths, self.target(record))
         except BangerError as problem:
             log.warning("%s cannot be reached: %s", record.name, problem.summary)
             remove_note(self._engine.paths, record.name)

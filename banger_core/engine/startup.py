@@ -7,14 +7,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banger_core.engine import process
-from banger_core.engine.build import boot_kernel, disk_path
+from banger_core.engine.build import boot_kernel, disk_path, work_disk_path
 from banger_core.engine.console import ConsoleRing, strip_escapes
 from banger_core.engine.failpoints import afailpoint, register
-from banger_core.engine.operations import Operation
+from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.ssh import public_key, wait_for_ssh, write_note
 from banger_core.engine.ssh_image import look_at_image, wants_image
 from banger_core.errors import BangerError, GuestFailed
@@ -28,6 +29,8 @@ from banger_core.model import (
     VmState,
 )
 from banger_core.plan.registered import check_kernel_files
+from banger_core.rootfs.disks import grow_disk
+from banger_core.store.content import room_in
 
 if TYPE_CHECKING:
     from banger_core.contracts import Machine
@@ -96,6 +99,7 @@ class VmStarter:
         check_kernel_files(image, kernel)
         guest = await engine.chooser(operation).guest()
         initrd = await engine.images.initrd(kernel, keeper, guest, operation)
+        await in_thread(operation, partial(fit_disks, record, directory))
         seed = directory / "seed.img"
         write_seed(seed, await self._seed(record, image, directory))
         await afailpoint(AFTER_SEED)
@@ -106,6 +110,7 @@ class VmStarter:
             initrd=initrd,
             root_disk=disk_path(directory, plan),
             seed=seed,
+            work_disk=work_disk_path(directory, plan),
         )
 
     async def _seed(self, record: VmRecord, image: ImageRecord, directory: Path) -> SeedConfig:
@@ -123,6 +128,8 @@ class VmStarter:
             epoch=time.time(),
             idle_limit=engine.ssh.fold(record.plan)["idle_limit"].value,
             config=image.pin.config,
+            work_disk=bool(record.plan.work_disk),
+            grown=record.grown,
         )
 
     async def _network_up(self, record: VmRecord, operation: Operation) -> None:
@@ -230,6 +237,21 @@ class VmStarter:
                 tail = (tail + data)[-4096:]
                 if READY_MARK in tail:
                     mark.set()
+
+
+def fit_disks(record: VmRecord, directory: Path) -> None:
+    """Make the disks of a VM that does not run as large as its plan says, should they be smaller.
+    Blocks. Raises UsageProblem and NoSpace.
+    """
+    sizes = {
+        "root": (disk_path(directory, record.plan), record.plan.disk_size),
+        "work": (work_disk_path(directory, record.plan), record.plan.work_disk),
+    }
+    with room_in(directory):
+        for name in record.grown:
+            disk, size = sizes[name]
+            if disk is not None:
+                grow_disk(disk, size)
 
 
 def explained(problem: GuestFailed, ring: ConsoleRing) -> GuestFailed:

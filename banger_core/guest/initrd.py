@@ -38,6 +38,7 @@ helper's two ways to the host, and when the guest already answers."""
 SCRIPTS = {
     "init": "init",
     "load": "banger/load",
+    "work": "banger/work",
     "handover": "banger/handover",
     "login": "banger/login",
     "helper": "banger/helper",
@@ -59,7 +60,7 @@ def build_initrd(files: GuestFiles, kernel: KernelFiles, out: Path) -> None:
     """
     check_kernel(kernel)
     archive = CpioWriter()
-    for directory in ("proc", "sys", "dev", "newroot", "seed", "run/exec", "tmp"):
+    for directory in ("proc", "sys", "dev", "newroot", "work", "seed", "run/exec", "tmp"):
         archive.directory(directory)
     archive.directory("root", 0o700)
     archive.directory("root/.ssh", 0o700)

@@ -35,7 +35,8 @@ class SeedConfig:
     an absolute path in the image. ``config`` says how the image wants its programs run: user,
     environment and working directory hold for every session. ``replace_resolver`` overwrites the
     image's own ``/etc/resolv.conf``. After ``idle_limit`` seconds without traffic the SSH server
-    ends a connection (0: never).
+    ends a connection (0: never). ``work_disk`` says that there is a third disk, for ``/root``;
+    ``grown`` names the disks (``root``, ``work``) whose file systems are to fill them.
     """
 
     hostname: str
@@ -51,6 +52,8 @@ class SeedConfig:
     idle_limit: int = 0
     init: str = "auto"
     config: ImageConfig = field(default_factory=ImageConfig)
+    work_disk: bool = False
+    grown: tuple[str, ...] = ()
 
 
 def write_seed(out: Path, config: SeedConfig) -> None:
@@ -84,6 +87,8 @@ def _assignments(config: SeedConfig) -> str:
         "replace_resolver": "yes" if config.replace_resolver else "",
         "idle_limit": str(config.idle_limit),
         "init": config.init,
+        "work_disk": "yes" if config.work_disk else "",
+        "grown": " ".join(config.grown),
         "epoch": str(int(config.epoch)),
         "random": secrets.token_hex(64),
     }

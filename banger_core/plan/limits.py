@@ -16,6 +16,15 @@ MEMORY_FLOOR = 64 << 20
 
 VCPU_CEILING = 64
 DISK_CEILING = 16 << 40
+WORK_DISK_FLOOR = 64 << 20
+
+TABLES = 50
+"""An ext4 file system's tables take less than one part in so many of it."""
+
+SPARE = 16 << 20
+"""What must be free besides (bytes)."""
+
+_OPTIONS = {"disk": "disk-size", "work-disk": "work-disk"}
 
 HIDDEN = 4
 """No image keeps less than one part in so many of what its layers bring."""
@@ -71,6 +80,35 @@ def check_disk(size: int, least: int) -> int:
             hints=["--disk-size 8G"],
         )
     return -(-size >> 20) << 20
+
+
+def check_work_disk(size: int) -> int:
+    """Return ``size`` bytes, rounded up to whole MiB; 0 stays 0: no work disk. Raises
+    UsageProblem for one that holds no file system, or that no host has.
+    """
+    if 0 < size < WORK_DISK_FLOOR or size < 0:
+        raise UsageProblem(
+            f"a work disk of {format_size(size)} is too small",
+            cause=f"the smallest is {format_size(WORK_DISK_FLOOR)}",
+            hints=["--work-disk 1G"],
+        )
+    return check_disk(size, 0)
+
+
+def check_growth(name: str, old: int, new: int, directory: Path) -> int:
+    """Return ``new`` bytes, rounded up to whole MiB, when a disk of ``old`` bytes in ``directory``
+    can become that large. ``name`` is ``disk`` or ``work-disk``. Raises UsageProblem for less
+    than it is, and NoSpace where the larger file system's own tables would not fit.
+    """
+    if new < old:
+        raise UsageProblem(
+            f"a {name.replace('-', ' ')} of {format_size(old)} cannot become {format_size(new)}",
+            cause="disks only grow: what is on them could be lost",
+            hints=[f"--{_OPTIONS[name]} {size_argument(old)}"],
+        )
+    size = check_disk(new, old)
+    check_space(directory, (size - old) // TABLES + SPARE, f"the tables of a larger {name}")
+    return size
 
 
 def check_ports(publish: Iterable[Publish]) -> None:

@@ -26,6 +26,7 @@ from banger_core.plan.limits import (
     check_memory,
     check_ports,
     check_vcpu,
+    check_work_disk,
 )
 from banger_core.plan.names import check_name, make_id, make_name
 from banger_core.plan.review import check_needs
@@ -65,6 +66,8 @@ def check_request(request: VmRequest, existing: Sequence[VmRecord]) -> None:
         check_memory(request.memory)
     if request.disk_size is not None:
         check_disk(request.disk_size, FLOOR)
+    if request.work_disk is not None:
+        check_work_disk(request.work_disk)
     check_ports(request.publish)
 
 
@@ -130,6 +133,9 @@ def make_plan(
         labels=request.labels,
         project=request.project,
         image_kernel=pins.image_kernel,
+        work_disk=check_work_disk(
+            settings.vm.work_disk or 0 if request.work_disk is None else request.work_disk
+        ),
     )
 
 

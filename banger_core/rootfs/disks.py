@@ -13,10 +13,10 @@ from pathlib import Path
 from banger_core.config.paths import secure_dir
 from banger_core.errors import BangerError, UsageProblem
 from banger_core.rootfs.build import RootfsFacts
-from banger_core.rootfs.ext4.tools import check, resize
+from banger_core.rootfs.ext4.tools import check, make_plain, resize
 from banger_core.rootfs.ext4.tools import minimum_size as least_size
 from banger_core.rootfs.partial import publishing
-from banger_core.rootfs.qcow2 import overlay_header
+from banger_core.rootfs.qcow2 import grow_overlay, overlay_header
 from banger_core.sizes import format_size, size_argument
 
 _FICLONE = 0x40049409
@@ -56,6 +56,25 @@ def clone_disk(base: Path, target: Path, *, format: str, size: int) -> None:  # 
         else:
             copy_sparse(base, temporary)
             os.truncate(temporary, size)
+
+
+def grow_disk(disk: Path, size: int) -> None:
+    """Make ``disk``, qcow2 as ``clone_disk`` makes it or raw, ``size`` bytes large, unless it is
+    that large already; what is new reads as zeros. Raises UsageProblem and OSError.
+    """
+    if disk.suffix == ".qcow2":
+        grow_overlay(disk, size)
+    elif disk.stat().st_size < size:
+        os.truncate(disk, size)
+
+
+def make_work_disk(target: Path, size: int) -> None:
+    """Make ``target`` (0600) a raw, sparse disk of ``size`` bytes with an empty ext4 file system;
+    whole or not at all. Raises HostNotReady and NoSpace.
+    """
+    with publishing(target) as temporary:
+        os.truncate(temporary, size)
+        make_plain(temporary, "banger-work")
 
 
 def seed_for(base: Path, size: int, cache: Path, *, foreign: bool = False) -> Path:

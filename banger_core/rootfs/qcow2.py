@@ -61,6 +61,47 @@ def overlay_header(base: Path, size: int) -> bytes:
     return start + bytes(table_clusters * CLUSTER)
 
 
+def overlay_room(disk: Path) -> int:
+    """Return the size in bytes to which ``grow_overlay`` can make ``disk``: as much as its table
+    of tables has room for, in whole clusters (at least 4 TiB).
+
+    Raises UsageProblem when it is not as ``overlay_header`` makes it.
+    """
+    with disk.open("rb") as file:
+        return _room(file.read(_HEADER.size), disk)
+
+
+def grow_overlay(disk: Path, size: int) -> None:
+    """Make the overlay ``disk`` ``size`` bytes large, unless it is that large already; what is new
+    reads as zeros. Nothing may have it open. Raises UsageProblem as ``overlay_room`` does, and
+    for more than that.
+    """
+    with disk.open("r+b") as file:
+        head = file.read(_HEADER.size)
+        if size > _room(head, disk):
+            raise UsageProblem(
+                f"{disk.name} cannot become so large",
+                cause=f"its tables are made for {_room(head, disk)} bytes",
+            )
+        fields = _HEADER.unpack(head)
+        if size <= fields[5]:
+            return
+        # Size and length of the table lie in one sector, so they change together or not at all
+        tail = (fields[6], -(-size // _L2_COVERS))
+        os.pwrite(file.fileno(), struct.pack(">QII", size, *tail), 24)
+        os.fsync(file.fileno())
+
+
+def _room(head: bytes, disk: Path) -> int:
+    fields = _HEADER.unpack(head) if len(head) == _HEADER.size else ()
+    if not fields or fields[0] != MAGIC or fields[4] != CLUSTER_BITS or fields[11]:
+        raise UsageProblem(
+            f"{disk.name} cannot be made larger", cause="it is no plain qcow2 overlay"
+        )
+    entries: int = fields[7]
+    return -(-entries * 8 // CLUSTER) * (CLUSTER // 8) * _L2_COVERS
+
+
 def backing_file(disk: Path) -> Path | None:
     """Return what the qcow2 file ``disk`` lies over; None for other files and for none."""
     with disk.open("rb") as file:

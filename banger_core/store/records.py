@@ -11,6 +11,8 @@ from banger_core.jsonable import from_json, to_json
 from banger_core.model import ImageRecord, VmRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from banger_core.store.database import Database
 
 T = TypeVar("T")
@@ -53,6 +55,17 @@ class Records:
     def vm(self, ref: str) -> VmRecord:
         """Return a VM. Raises NotFound with the names there are, UsageProblem when ambiguous."""
         return self._one(VmRecord, "vms", ref)
+
+    def find_vms(self, refs: Iterable[str]) -> list[VmRecord | UsageProblem]:
+        """Return for each reference, at one moment, its VM or what ``vm`` would raise."""
+        found: list[VmRecord | UsageProblem] = []
+        # One writer, and nothing is awaited in between
+        for ref in refs:
+            try:
+                found.append(self.vm(ref))
+            except UsageProblem as problem:
+                found.append(problem)
+        return found
 
     def vms(self) -> list[VmRecord]:
         """Return all VMs, oldest first."""

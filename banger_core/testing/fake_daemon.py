@@ -51,7 +51,10 @@ class FakeDaemon:
         self.version = version
         self.socket = socket
         self.asked: list[Asked] = []
-        self.answers: dict[str, Answer] = {"GET /v1/status": self._status}
+        self.answers: dict[str, Answer] = {
+            "GET /v1/status": self._status,
+            "POST /v1/resolve": _resolved,
+        }
         socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         before = os.umask(0o077)
         try:
@@ -90,6 +93,11 @@ class FakeDaemon:
             "plugins": 0,
             "vms": {"running": 0, "all": 0},
         }
+
+
+def _resolved(asked: Asked) -> Any:
+    """Every reference is the name and the id of a VM."""
+    return {"vms": [{"id": each, "name": each} for each in asked.body["references"]]}
 
 
 def operation(

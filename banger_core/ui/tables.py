@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from banger_core.ui.console import is_terminal, printable, styled, width
 
@@ -37,6 +37,21 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     _write_row([name.upper() for name in head], widths, "bold")
     for row in cells:
         _write_row(row, widths, "")
+
+
+def repeat_table(head: Sequence[str], rows: Callable[[], Iterable[Sequence[str]]]) -> None:
+    """Write a table to a terminal again and again, each time in the place of the one before.
+    ``rows`` takes the time between two of them; its exceptions end this.
+    """
+    height = 0
+    while True:
+        found = list(rows())
+        if height:
+            # Up to where the table began, and nothing left of it (ECMA-48: CPL, ED)
+            sys.stdout.write(f"\x1b[{height}F\x1b[J")
+        show_table(head, found)
+        sys.stdout.flush()
+        height = 1 + len(found)
 
 
 def show_details(pairs: Mapping[str, str | Sequence[str]]) -> None:

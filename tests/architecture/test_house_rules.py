@@ -14,7 +14,7 @@ CORE = ROOT / "banger_core"
 CAP = 500
 
 SPINE = {"errors", "model", "netmodel", "declare", "contracts", "jsonable", "sizes", "packages"}
-SPINE |= {"deprecation", "quoting", "threads", "trust"}
+SPINE |= {"deprecation", "quoting", "sshmodel", "threads", "trust"}
 SHELF = SPINE | {"api", "hookspecs", "config", "plugins", "store"}
 WORKSHOP = SHELF | {"plan", "rootfs", "kernel", "bundle", "guest", "engine", "networks"}
 

@@ -138,7 +138,7 @@ class House:
         vms = dict(self.rows("SELECT id, state FROM vms"))
         names = {name for (name,) in self.rows("SELECT name FROM vms WHERE state = 'running'")}
         images = {image for (image,) in self.rows("SELECT id FROM images")}
-        running = {vm for vm, state in vms.items() if state == "running"}
+        running = {vm for vm, state in vms.items() if state in ("running", "paused")}
         return [
             *(f"process {command(pid)!r}" for pid in self._strangers(running)),
             *_besides(self.state / "vms", vms.keys()),

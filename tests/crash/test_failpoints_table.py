@@ -58,6 +58,11 @@ STARTING = (
     "start.after_publish",
 )
 STOPPING = ("stop.after_shutdown",)
+PAUSING = ("pause.after_state", "pause.after_vmm")
+RESUMING = ("resume.after_vmm",)
+KILLING = ("kill.after_signal",)
+RESTARTING = ("restart.after_stop",)
+CHANGING = ("set.after_record",)
 DELETING = ("delete.after_state", "delete.after_effects")
 
 
@@ -82,7 +87,13 @@ class Way:
 
 NONE: dict[str, str] = {}
 STOPPED, RUNNING = {"one": "stopped"}, {"one": "running"}
+PAUSED = {"one": "paused"}
 NOT_FOUND = 2
+NOT_RUNNING = 1
+
+PAUSE, RESUME = ("vm", "pause", "one"), ("vm", "resume", "one")
+KILL, RESTART = ("vm", "kill", "one"), ("vm", "restart", "one")
+SET = ("vm", "set", "one", "--disk-size", "128M", "--memory", "256M")
 
 WAYS = (
     Way("pull", PULLING, (), IMAGE, NONE, NONE, NONE, images=0),
@@ -96,6 +107,11 @@ WAYS = (
     Way("build", BUILDING, (IMAGE,), BUILD, NONE, NONE, NONE, leased=True),
     Way("export", EXPORTING, (OWN,), EXPORT, NONE, NONE, NONE),
     Way("import", IMPORTING, (OWN, EXPORT), IMPORT, NONE, NONE, NONE),
+    Way("pause", PAUSING, (RUN,), PAUSE, PAUSED, RUNNING, PAUSED),
+    Way("resume", RESUMING, (RUN, PAUSE), RESUME, PAUSED, PAUSED, RUNNING),
+    Way("kill", KILLING, (RUN,), KILL, STOPPED, STOPPED, STOPPED, again=NOT_RUNNING),
+    Way("restart", RESTARTING, (RUN,), RESTART, STOPPED, STOPPED, RUNNING),
+    Way("set", CHANGING, (CREATE,), SET, STOPPED, STOPPED, STOPPED),
     # What was to be deleted is never taken into use again, so a failure leaves it "deleting"
     Way("delete", DELETING, (CREATE,), ("vm", "delete", "one"), NONE, {"one": "deleting"}, NONE,
         again=NOT_FOUND),
@@ -105,8 +121,8 @@ WAYS = (
 
 CASES = [pytest.param(way, point, id=f"{way.name}-{point}") for way in WAYS for point in way.points]
 
-FAILING = ("pull", "run", "start", "stop", "delete", "register", "promote",
-           "export", "import", "build")  # fmt: skip
+FAILING = ("pull", "run", "start", "stop", "delete", "register", "promote", "export", "import",
+           "build", "pause", "resume", "kill", "restart", "set")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from banger_core.errors import BangerError, NoSpace
 from banger_core.packages import find_program, search_path
@@ -50,6 +50,15 @@ def make_empty(image: Path, identity: Identity, inodes: int = 0) -> None:
     argv += ["-L", LABEL, "-O", "^metadata_csum,^uninit_bg", "-E", extended, "-U", identity.uuid]
     if inodes:
         argv += ["-N", str(inodes)]
+    run_tool([*argv, str(image)])
+
+
+def make_plain(image: Path, label: str) -> None:
+    """Make an empty ext4, ready for use and unlike any other, in the existing file ``image``, as
+    large as the file. Raises HostNotReady and NoSpace.
+    """
+    argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK), "-I", "256", "-m", "0"]
+    argv += ["-L", label, "-O", "metadata_csum", "-U", str(uuid4()), "-E", "root_owner=0:0"]
     run_tool([*argv, str(image)])
 
 

@@ -54,7 +54,18 @@ def test_a_command_passes_through_and_the_machine_is_kept(cli, ssh, ready):
 def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
     done = cli(
         *("vm", "run", "web-base", "--name", "web", "--vcpu", "2", "--memory", "1.5G"),
-        *("--disk-size", "8GiB", "--network", "user", "--driver", "qemu", "--accel", "tcg"),
+        *(
+            "--disk-size",
+            "8GiB",
+            "--work-disk",
+            "1G",
+            "--network",
+            "user",
+            "--driver",
+            "qemu",
+            "--accel",
+            "tcg",
+        ),
         *("-p", "8080:80", "--publish", "53/udp", "--no-nat", "--link", "db", "--host-access"),
         *("--kernel-ref", "k", "--label", "a=1", "--label", "b=x=y", "-q", "--", "true"),
     )
@@ -67,6 +78,7 @@ def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
             "vcpu": 2,
             "memory": 3 << 29,
             "disk_size": 8 << 30,
+            "work_disk": 1 << 30,
             "network": "user",
             "publish": [
                 {"host_port": 8080, "guest_port": 80, "protocol": "tcp"},

@@ -278,7 +278,7 @@ def test_completion_offers_verbs_and_names(cli, daemon, machine):
     daemon.answers["GET /v1/vms"] = lambda _: {"vms": [machine]}
     asks = {"_BANGER_COMPLETE": "complete_bash"}
     verbs = cli(COMP_WORDS="banger vm s", COMP_CWORD="2", **asks).stdout.split()
-    assert verbs == ["ssh", "show", "start", "stop"]
+    assert sorted(verbs) == ["set", "show", "ssh", "start", "stats", "stop"]
     names = cli(COMP_WORDS="banger vm show w", COMP_CWORD="3", **asks)
     assert names.stdout.split() == ["web"]
 

@@ -38,8 +38,9 @@ def command_line(
         *("-serial", f"chardev:{CONSOLE}"),
         *_socket("qmp", sockets["qmp"]),
         *("-mon", "chardev=qmp,mode=control"),
-        *_disk(parts, "root", _root(plan.disk_format, dirs.root_disk)),
+        *_disk(parts, "root", _written(plan.disk_format, dirs.root_disk)),
         *_disk(parts, "seed", _file("raw", dirs.seed) | {"read-only": True}),
+        *(_disk(parts, "work", _written("raw", dirs.work_disk)) if dirs.work_disk else ()),
         *_network(parts, plan.net),
         *_socket(HELPER, sockets["helper"]),
         *("-device", f"virtio-serial-{parts.bus},max_ports=2"),
@@ -84,7 +85,7 @@ def _socket(name: str, path: Path) -> tuple[str, str]:
     return "-chardev", f"socket,id={name},path={escape(path)},server=on,wait=off"
 
 
-def _root(format_: str, path: Path) -> dict[str, Any]:
+def _written(format_: str, path: Path) -> dict[str, Any]:
     node = _file(format_, path) | {"discard": "unmap"}
     node["file"]["discard"] = "unmap"
     return node
@@ -95,7 +96,7 @@ def _file(format_: str, path: Path) -> dict[str, Any]:
 
 
 def _disk(parts: Architecture, name: str, node: dict[str, Any]) -> tuple[str, ...]:
-    # The guest tells the disks apart by their order: root first, seed second
+    # The guest tells the disks apart by their order
     device = f"virtio-blk-{parts.bus},drive={name},serial=banger-{name}"
     node = {"node-name": name, **node}
     return ("-blockdev", json.dumps(node, separators=(",", ":")), "-device", device)
