@@ -7,7 +7,6 @@ the daemon, it goes.
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from banger_core.engine import process
 from banger_core.engine.build import disk_path
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.guest_steps import ask_guest, forget_identity, run_step
-from banger_core.engine.image_new import check_new_name, copy_kernel, new_image
+from banger_core.engine.image_new import check_new_name, copy_kernel, new_image, record_of
 from banger_core.engine.operations import Operation, in_thread, together
 from banger_core.errors import GuestFailed, UsageProblem
 from banger_core.guest.packagesets import DETECT, FAMILIES, PackageList
@@ -131,7 +130,7 @@ class ImageBuilder:
         engine = self._engine
         disk = disk_path(engine.paths.vm_state(vm.id), vm.plan)
         guest = await engine.chooser(operation).guest()
-        async with new_image(engine) as (image_id, directory):
+        async with new_image(engine) as directory:
             await afailpoint(AFTER_INTENT)
             rootfs = directory / "rootfs.ext4"
             operation.step("saving the disk")
@@ -141,26 +140,17 @@ class ImageBuilder:
                     operation, lambda: copy_kernel(base, directory / "kernel", operation.progress)
                 ),
             )
-            record = ImageRecord(
-                id=image_id,
+            pin = ImagePin(
+                source=SOURCE,
+                ref=f"{SOURCE}://{wanted.name}",
                 name=wanted.name,
-                pin=ImagePin(
-                    source=SOURCE,
-                    ref=f"{SOURCE}://{wanted.name}",
-                    name=wanted.name,
-                    digest=f"sha256:{digest}",
-                    architecture=base.pin.architecture,
-                    size=facts.content_size,
-                    config=base.pin.config,
-                    data={"base": base.name, "base_digest": base.pin.digest},
-                ),
-                kernel=base.kernel,
-                directory=directory,
-                disk_size=facts.size,
-                content_size=facts.content_size,
-                minimum_size=facts.minimum_size,
-                created_at=time.time(),
+                digest=f"sha256:{digest}",
+                architecture=base.pin.architecture,
+                size=facts.content_size,
+                config=base.pin.config,
+                data={"base": base.name, "base_digest": base.pin.digest},
             )
+            record = record_of(directory, wanted.name, pin, base.kernel, facts)
             await engine.images.initrd(record.kernel_files, directory, guest, operation)
             await afailpoint(BEFORE_RECORD)
             engine.records.add_image(record)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from banger_core.bundle.predecessor import (
 from banger_core.bundle.unpack import peek, unpack_bundle
 from banger_core.config.paths import secure_dir
 from banger_core.engine.failpoints import afailpoint, register
-from banger_core.engine.image_new import check_new_name, new_image
+from banger_core.engine.image_new import check_new_name, new_image, record_of
 from banger_core.engine.kernel_import import pin_kernel
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.errors import IntegrityError, UsageProblem
@@ -199,7 +198,7 @@ class Importer:
         ref = source if urlsplit(source).scheme else Path(source).as_uri()
         guest = await engine.chooser(operation).guest()
         operation.step(f"unpacking {source}")
-        async with new_image(engine) as (image_id, directory):
+        async with new_image(engine) as directory:
             await afailpoint(AFTER_INTENT)
             taken = await in_thread(operation, lambda: work(directory))
             await afailpoint(AFTER_FILES)
@@ -216,25 +215,18 @@ class Importer:
                     cause=f"its root file system cannot be one: {problem.cause}",
                 ) from problem
             await engine.images.initrd(files, directory, guest, operation)
-            record = ImageRecord(
-                id=image_id,
+            pin = ImagePin(
+                source=SOURCE,
+                ref=ref,
                 name=taken.name,
-                pin=ImagePin(
-                    source=SOURCE,
-                    ref=ref,
-                    name=taken.name,
-                    digest=taken.digest,
-                    architecture=kernel.architecture,
-                    size=facts.content_size,
-                    config=taken.config,
-                    data={"origin": taken.origin},
-                ),
-                kernel=replace(kernel, provider=SOURCE, source=ref),
-                directory=directory,
-                disk_size=facts.size,
-                content_size=facts.content_size,
-                minimum_size=facts.minimum_size,
-                created_at=time.time(),
+                digest=taken.digest,
+                architecture=kernel.architecture,
+                size=facts.content_size,
+                config=taken.config,
+                data={"origin": taken.origin},
+            )
+            record = record_of(
+                directory, taken.name, pin, replace(kernel, provider=SOURCE, source=ref), facts
             )
             await afailpoint(BEFORE_RECORD)
             engine.records.add_image(record)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from banger_core.config.paths import secure_dir
 from banger_core.engine.effects import remove_tree
 from banger_core.engine.failpoints import afailpoint, register
-from banger_core.engine.image_new import check_new_name, copy_kernel, new_image
+from banger_core.engine.image_new import check_new_name, copy_kernel, new_image, record_of
 from banger_core.engine.kernel_import import pin_kernel
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.errors import UsageProblem
@@ -74,24 +73,14 @@ class Registrar:
         operation.step(f"checking {wanted.rootfs}")
         facts = await in_thread(operation, lambda: inspect_rootfs(wanted.rootfs))
         guest = await engine.chooser(operation).guest()
-        async with new_image(engine) as (image_id, directory):
+        async with new_image(engine) as directory:
             await afailpoint(AFTER_INTENT)
             if wanted.kernel_ref:
                 kernel, host = await self._named_kernel(wanted, directory, operation)
             else:
                 kernel, host = await self._host_kernel(wanted, directory, operation)
-            record = ImageRecord(
-                id=image_id,
-                name=wanted.name,
-                pin=_pin(wanted, image_id, kernel, facts.content_size),
-                kernel=kernel,
-                directory=directory,
-                disk_size=facts.size,
-                content_size=facts.content_size,
-                minimum_size=facts.minimum_size,
-                created_at=time.time(),
-                host=host,
-            )
+            pin = _pin(wanted, directory.name, kernel, facts.content_size)
+            record = record_of(directory, wanted.name, pin, kernel, facts, host)
             await engine.images.initrd(record.kernel_files, directory, guest, operation)
             await afailpoint(BEFORE_RECORD)
             engine.records.add_image(record)

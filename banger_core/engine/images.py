@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banger_core.engine.failpoints import afailpoint, register
-from banger_core.engine.image_new import new_image
+from banger_core.engine.image_new import new_image, record_of
 from banger_core.engine.operations import Operation, in_thread, together
 from banger_core.errors import Conflict, NotFound
 from banger_core.guest.initrd import build_initrd, initrd_digest
@@ -114,7 +113,7 @@ class ImageStore:
         name: str,
         size: int,
     ) -> ImageRecord:
-        async with new_image(self._engine) as (image_id, directory):
+        async with new_image(self._engine) as directory:
             await afailpoint("pull.after_intent")
             operation.step(f"fetching {pin.ref}")
             _, kernel_pin = await together(
@@ -132,17 +131,7 @@ class ImageStore:
             )
             operation.mark("written")
             await afailpoint("pull.after_rootfs")
-            record = ImageRecord(
-                id=image_id,
-                name=name,
-                pin=pin,
-                kernel=kernel_pin,
-                directory=directory,
-                disk_size=facts.size,
-                content_size=facts.content_size,
-                minimum_size=facts.minimum_size,
-                created_at=time.time(),
-            )
+            record = record_of(directory, name, pin, kernel_pin, facts)
             await afailpoint("pull.before_record")
             self._replace(record)
         return record
