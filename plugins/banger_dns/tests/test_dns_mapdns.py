@@ -69,6 +69,13 @@ def test_names_come_and_go_in_a_new_file(file, path):
     assert content(path) == {}
 
 
+def test_same_names_again_write_nothing(file, path, state):
+    file.update(WEB)
+    before = [each.stat().st_ino for each in (path, state / "mapdns.json")]
+    file.update(WEB)
+    assert [each.stat().st_ino for each in (path, state / "mapdns.json")] == before
+
+
 def test_nothing_is_made_when_there_is_nothing_to_say(file, path):
     file.update({})
     assert not path.exists()
@@ -182,6 +189,15 @@ def test_lock_is_waited_for(file, path):
         assert not path.exists()
     worker.join()
     assert content(path) == WEB
+
+
+def test_lock_that_is_never_given_back(file, path, monkeypatch):
+    monkeypatch.setattr(mapdns, "PATIENCE", 0.1)
+    with path.with_name("mapdns.json.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(HostNotReady, match="is locked"):
+            file.update(WEB)
+    assert not path.exists()
 
 
 EDITOR = """

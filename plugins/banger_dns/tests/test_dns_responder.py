@@ -21,7 +21,7 @@ from dns_house import House, free_port, name
 from banger_core.api import Conflict, HostNotReady, NotFound, identify_process, process_alive
 from banger_core.model import NetPlan
 from banger_core.testing.contracts.samples import sample_record
-from banger_dns import ports
+from banger_dns import keeper, ports
 from banger_dns.attachment import Names
 from banger_dns.book import Book, Name
 from banger_dns.orders import OWNER, directory_of
@@ -266,6 +266,28 @@ def test_version_6(fake_context):
     house.tend()
     assert house.ask("status")["responder"]["pid"]
     assert resolve(house) == "NXDOMAIN"
+
+
+def test_responder_that_cannot_start_says_why(house):
+    house.cx._settings["ttl"] = 1
+    broken = directory_of(house.cx.state_dir)
+    house.tend()
+    house.ask("status")
+    os.kill(house.said.process.pid, signal.SIGKILL)
+    (broken / "vmm.log").write_text("one\nit went wrong\n")
+    until(lambda: house.said is None)
+    problem = keeper.ended(house.cx.state_dir)
+    assert "it went wrong" in problem.cause
+
+
+def test_question_while_the_daemon_tends(house):
+    async def both():
+        tend = house.service.tend(house.cx)
+        asked = house.service.answer("status", {}, house.cx)
+        return (await asyncio.gather(tend, asked))[1]
+
+    assert asyncio.run(both())["responder"]["pid"]
+    assert len(house.cx.spawned) == 1
 
 
 def test_unknown_question(house):

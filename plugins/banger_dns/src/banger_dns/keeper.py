@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from banger_core.api import (
+    BangerError,
     Context,
     process_alive,
     recorded_process,
@@ -58,6 +59,17 @@ async def listening(state: Path) -> Said | None:
     except TimeoutError:
         return None
     return said
+
+
+def ended(state: Path) -> BangerError:
+    """The error of a responder that was started and runs no more."""
+    log = directory_of(state) / "vmm.log"
+    lines = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
+    return BangerError(
+        "names are not served",
+        cause=f"the responder ended: {lines[-1][:300]}" if lines else "the responder ended",
+        hints=[f"cat {log}", "it is started again in a few seconds"],
+    )
 
 
 def _starting(directory: Path) -> bool:

@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,9 @@ LEDGER = "mapdns.json"
 
 MODE = 0o644
 """Of a file that is made anew: mapdns may run as somebody else."""
+
+PATIENCE = 3.0
+"""Seconds for which somebody else's lock is waited for: a VM is about to be ready meanwhile."""
 
 _TRIES = 50
 
@@ -65,8 +69,8 @@ class MapFile:
     def update(self, wanted: Entries) -> list[str]:
         """Make our part of the file what is ``wanted``; return the names that others hold there.
 
-        Blocks while somebody else holds the lock (flock(2) on ``FILE.lock``). Raises HostNotReady
-        when the file cannot be used; nothing of it has changed then.
+        Blocks while somebody else holds the lock (flock(2) on ``FILE.lock``), ``PATIENCE`` seconds
+        at most. Raises HostNotReady when the file cannot be used; nothing of it has changed then.
         """
         ledger = self._read_ledger()
         before, ours = str(ledger["file"]), dict(ledger["entries"])
@@ -79,7 +83,10 @@ class MapFile:
             return []
         path = Path(os.path.realpath(self._path))
         with _locked(path):
-            both = {key: [*ours.get(key, ()), entry] for key, entry in wanted.items()}
+            both = {
+                key: [*(each for each in ours.get(key, ()) if each != entry), entry]
+                for key, entry in wanted.items()
+            }
             self._write_ledger(self._path, {**ours, **both})
             held = _Edit(path).make(wanted, ours)
             kept = {key: [entry] for key, entry in wanted.items() if key not in held}
@@ -218,7 +225,24 @@ def _locked(path: Path) -> Iterator[None]:
             hints=[f"ls -ld {lock.parent} {lock}"],
         ) from problem
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _take(handle, lock)
         yield
     finally:
         os.close(handle)
+
+
+def _take(handle: int, lock: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise HostNotReady(
+                    f"{lock} is locked",
+                    cause=f"somebody else has held it for {PATIENCE:g} s",
+                    hints=[f"fuser -v {lock}"],
+                ) from None
+            time.sleep(0.02)
+        else:
+            return

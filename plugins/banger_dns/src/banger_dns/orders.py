@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ class Orders:
     def of(cls, settings: DnsSettings) -> Orders:
         """What the settings want of this version."""
         return cls(
-            version=version("banger-dns"),
+            version=_version(),
             address=settings.address,
             port=settings.port,
             ttl=settings.ttl,
@@ -93,6 +94,11 @@ class Said:
     def write(self, state: Path) -> None:
         """Say it."""
         write_atomic(directory_of(state) / SAID, json.dumps(asdict(self)))
+
+
+@cache
+def _version() -> str:
+    return version("banger-dns")
 
 
 def nudge(state: Path) -> None:

@@ -88,7 +88,8 @@ class Responder:
         self._seen = self._stamps()
         self._owner = read_owner(self._state)
         self._names = self._book.read()
-        self._watch({name.process for name in self._names if name.process is not None})
+        watched = [self._owner, *(name.process for name in self._names)]
+        self._watch({process for process in watched if process is not None})
         self._publish()
 
     def _publish(self) -> None:
