@@ -10,7 +10,15 @@ that names the plugin.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -219,6 +227,23 @@ class Network(Protocol):
 
     async def down(self, plan: NetPlan, cx: Context) -> None:
         """Remove it; idempotent, and works after a crash in the middle of ``up``."""
+
+
+@runtime_checkable
+class HostNetwork(Network, Protocol):
+    """A network that makes things on the host which others may stand in the way of, and which
+    outlive whoever made them.
+    """
+
+    async def check(self, request: VmRequest, cx: Context) -> None:
+        """See, before anything is made, that a VM could be connected as asked; changes nothing.
+        Raises HostNotReady or Conflict with the command that helps.
+        """
+
+    async def sweep(self, vm_ids: Collection[str], cx: Context) -> None:
+        """Remove what this banger made on the host for VMs that are not among ``vm_ids``: their
+        records are lost.
+        """
 
 
 class NetworkAttachment(Protocol):

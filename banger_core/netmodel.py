@@ -82,7 +82,8 @@ class NetPlan:
     """How one VM is connected. ``kind`` tells the driver how (``user``: the VMM's own user-mode
     network; ``none``: no network card; ``tap``: a host interface named ``tap``). Addresses of the
     guest are ``IP/PREFIX``. ``outbound`` says whether it may reach the outside, ``host_access``
-    whether it may reach services of the host, ``links`` names the taps of VMs that it may reach.
+    whether it may reach services of the host, ``links`` names the taps of VMs that it may reach,
+    ``bridge`` the interface of the host that its tap is on.
     """
 
     network: str
@@ -93,6 +94,7 @@ class NetPlan:
     gateway: str = ""
     nameserver: str = ""
     tap: str = ""
+    bridge: str = ""
     outbound: bool = True
     forwards: tuple[Forward, ...] = ()
     guest_address6: str = ""

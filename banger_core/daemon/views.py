@@ -9,6 +9,8 @@ from banger_core.model import GUEST_SSH_PORT, ImagePin, ImageRecord, KernelEntry
 from banger_core.plan.registered import problem_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from banger_core.engine.engine import Engine
 
 
@@ -33,7 +35,10 @@ def vm_view(record: VmRecord) -> dict[str, Any]:
         "driver": plan.driver,
         "accel": record.accel,
         "address": host,
+        "address6": plan.net.guest_address6.partition("/")[0],
+        "mac": plan.net.mac,
         "ssh_port": port,
+        "host_access": plan.net.host_access,
         "ports": [
             str(forward.publish)
             for forward in plan.net.forwards
@@ -48,11 +53,18 @@ def vm_view(record: VmRecord) -> dict[str, Any]:
     }
 
 
-def vm_details(record: VmRecord) -> dict[str, Any]:
-    """One VM, with what its image says about running programs."""
-    pin = record.plan.image
+def vm_details(record: VmRecord, everybody: Iterable[VmRecord]) -> dict[str, Any]:
+    """One VM, with what its image says about running programs, and those of ``everybody`` that
+    it is linked with, whichever of the two was made first.
+    """
+    pin, net = record.plan.image, record.plan.net
     return {
         **vm_view(record),
+        "links": sorted(
+            other.name
+            for other in everybody
+            if other.plan.net.tap in net.links or (net.tap and net.tap in other.plan.net.links)
+        ),
         "platform": _platform(pin),
         "config": to_json(pin.config),
     }

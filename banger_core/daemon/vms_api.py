@@ -34,7 +34,8 @@ def _readers(engine: Engine) -> list[Endpoint]:
 
     async def show_vm(request: Request) -> Response:
         """One VM, by name, id or unique prefix of an id."""
-        return JSONResponse(vm_details(engine.records.vm(request.path_params["ref"])))
+        record = engine.records.vm(request.path_params["ref"])
+        return JSONResponse(vm_details(record, engine.records.vms()))
 
     async def logs(request: Request) -> Response:
         """What the serial console said; ``follow``, ``raw`` and ``tail`` (bytes) as wanted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from banger_core.errors import BangerError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from banger_core.contracts import Context, DoctorCheck
+    from banger_core.declare import Declared
     from banger_core.engine.engine import Engine
 
 SPACE_WANTED = 5 << 30
@@ -54,16 +56,24 @@ async def _ask_all(
 
 
 def _needs(engine: Engine) -> list[Finding]:
-    registry = engine.registry
-    catalogues = (
-        registry.image_sources,
-        registry.kernel_providers,
-        registry.guest_runtimes,
-        registry.networks,
-        registry.vmm_drivers,
-    )
-    chosen = [catalogue.declared(name) for catalogue in catalogues for name in catalogue.names()]
-    return missing_needs(chosen) or [
+    """What plugins need; only a warning for a network or a driver that is not the default."""
+    registry, vm = engine.registry, engine.settings.vm
+    always = (registry.image_sources, registry.kernel_providers, registry.guest_runtimes)
+    chosen: list[Declared] = [
+        catalogue.declared(name) for catalogue in always for name in catalogue.names()
+    ]
+    spare: list[Declared] = []
+    for catalogue, default in ((registry.networks, vm.network), (registry.vmm_drivers, vm.driver)):
+        for name in catalogue.names():
+            (chosen if name == default else spare).append(catalogue.declared(name))
+    findings = missing_needs(chosen)
+    known = {finding.subject for finding in findings}
+    findings += [
+        replace(finding, level="warn")
+        for finding in missing_needs(spare)
+        if finding.subject not in known
+    ]
+    return findings or [
         Finding(level="pass", subject="programs", message="every program that plugins need is here")
     ]
 

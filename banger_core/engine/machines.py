@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from banger_core.contracts import HostNetwork
 from banger_core.engine import process
 from banger_core.engine.build import VmBuilder
 from banger_core.engine.effects import RUN_KINDS
@@ -61,6 +62,7 @@ class MachineRoom:
         engine = self._engine
         check_request(request, engine.records.vms())
         check_choices(request, engine.registry, engine.settings)
+        await self._check_network(request, operation)
         # Before anything is asked for: what cannot be allowed is refused at once
         ssh = engine.ssh.fold(request)
         for line in overruled(ssh):
@@ -68,6 +70,13 @@ class MachineRoom:
         await engine.ssh.check_key(ssh, operation)
         request = with_image_port(request, ssh)
         return self._decide(request, await self._pins(request, operation), ssh)
+
+    async def _check_network(self, request: VmRequest, operation: Operation) -> None:
+        engine = self._engine
+        name = request.network or engine.settings.vm.network
+        network = engine.registry.networks.load(name)
+        if isinstance(network, HostNetwork):
+            await network.check(request, engine.context(name, operation))
 
     def _decide(self, request: VmRequest, pins: Pins, ssh: Mapping[str, SshSetting]) -> VmPlan:
         engine = self._engine

@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from banger_core.contracts import HostNetwork
 from banger_core.engine import process
 from banger_core.engine.effects import remove_tree
 from banger_core.engine.image_register import abandon_promotion
@@ -68,6 +69,7 @@ class Reconciler:
                 await engine.effects.undo(owner)
             except BangerError as problem:
                 log.warning("could not remove what is left of %s: %s", owner, problem)
+        await self._sweep_networks(vms)
         for runtime in _children(engine.paths.runtime / "vms"):
             if runtime.name not in vms:
                 await self._end_orphan(runtime)
@@ -80,6 +82,16 @@ class Reconciler:
         remove_tree(engine.paths.state / "incoming")
         for written in (engine.paths.state, engine.paths.ssh, engine.paths.ssh / "vms"):
             sweep(written)
+
+    async def _sweep_networks(self, vms: set[str]) -> None:
+        engine = self._engine
+        for name in engine.registry.networks.names():
+            try:
+                network = engine.registry.networks.load(name)
+                if isinstance(network, HostNetwork):
+                    await network.sweep(vms, engine.context(name))
+            except BangerError as problem:
+                log.warning("could not look for what is left on network %s: %s", name, problem)
 
     async def _end_orphan(self, runtime: Path) -> None:
         """A directory named by a VM's id, without a record: the database was lost or restored."""

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Banger:
 
     home: Path
     env: dict[str, str]
+    within: Callable[[], AbstractContextManager[None]] = nullcontext
+    """What its commands are started in."""
 
     @property
     def state(self) -> Path:
@@ -51,14 +53,15 @@ class Banger:
         self, *args: str, stdin: bytes = b"", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command to its end."""
-        return subprocess.run(
-            self.argv(*args),
-            input=stdin,
-            capture_output=True,
-            timeout=TIMEOUT,
-            env={**self.env, **(env or {})},
-            check=False,
-        )
+        with self.within():
+            return subprocess.run(
+                self.argv(*args),
+                input=stdin,
+                capture_output=True,
+                timeout=TIMEOUT,
+                env={**self.env, **(env or {})},
+                check=False,
+            )
 
     def ok(self, *args: str, stdin: bytes = b"") -> str:
         """Run a command that must succeed and return its stdout."""
@@ -71,7 +74,8 @@ class Banger:
         return json.loads(self.ok(*args, "--json"))
 
     def popen(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self.argv(*args), env=self.env, **options)
+        with self.within():
+            return subprocess.Popen(self.argv(*args), env=self.env, **options)
 
     def vm_names(self) -> list[str]:
         return [vm["name"] for vm in self.json("vm", "list")]
@@ -168,6 +172,25 @@ def parts() -> Iterator[Banger]:
     """A banger that only keeps its image, for tests below the command line."""
     with fresh_banger() as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def banger_within() -> Callable[..., AbstractContextManager[Banger]]:
+    """A function: a banger whose commands are started in what it is given. The image is pulled
+    where the tests are.
+    """
+
+    @contextmanager
+    def make(within: Callable[[], AbstractContextManager[None]]) -> Iterator[Banger]:
+        with fresh_banger() as elsewhere:
+            elsewhere.ok("daemon", "stop")
+            one = replace(elsewhere, within=within)
+            try:
+                yield one
+            finally:
+                one.run("daemon", "stop")
+
+    return make
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
+from banger_core.contracts import HostNetwork
 from banger_core.model import NetPlan, VmRequest
 from banger_core.testing.contracts.base import Contract
 
@@ -70,3 +71,20 @@ class NetworkContract(Contract):
     @pytest.mark.changes_host
     def test_down_works_without_up(self, subject: Any, cx: FakeContext) -> None:
         asyncio.run(subject.down(subject.plan(_IDS[1], VmRequest(), [], self.settings), cx))
+
+    def test_what_belongs_to_no_vm_is_swept(self, subject: Any, cx: FakeContext) -> None:
+        if not isinstance(subject, HostNetwork):
+            pytest.skip("it makes nothing on the host that outlives its makers")
+
+        async def lose() -> None:
+            await subject.check(VmRequest(), cx)
+            plan = subject.plan(_IDS[0], VmRequest(), [], self.settings)
+            try:
+                await subject.up(plan, cx)
+                await subject.sweep([_IDS[0]], cx)
+                await subject.sweep([_IDS[1]], cx)
+                await subject.sweep([], cx)
+            finally:
+                await subject.down(plan, cx)
+
+        asyncio.run(lose())

@@ -1,0 +1,1 @@
+"""Networks of taps on a bridge, walled by nftables."""
