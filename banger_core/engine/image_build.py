@@ -91,6 +91,8 @@ class ImageBuilder:
             vcpu=wanted.vcpu,
             memory=wanted.memory,
             disk_size=wanted.disk_size,
+            # What is done in /root is to be in the image, too
+            work_disk=0,
             ephemeral=True,
             lease=process.identify(os.getpid()),
             labels={LABEL: wanted.name},
