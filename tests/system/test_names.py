@@ -41,9 +41,11 @@ def names(banger):
 
     def ask(question, kind="A"):
         argv = ["dig", "+tries=1", "+time=3", "+short", "-p", str(port), "@127.0.0.1"]
-        return subprocess.run(
-            [*argv, question, kind], capture_output=True, text=True, check=False
-        ).stdout.split()
+        done = subprocess.run(
+            [*argv, question, kind], stdout=subprocess.PIPE, text=True, check=False
+        )
+        # Where nobody is left to be asked, dig says so in a comment
+        return [line for line in done.stdout.splitlines() if not line.startswith(";")]
 
     return ask
 

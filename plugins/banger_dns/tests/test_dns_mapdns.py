@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -162,6 +163,14 @@ def test_other_file_from_now_on(path, state, tmp_path):
     assert (content(path), content(other)) == ({}, WEB)
     MapFile("", state).update(WEB)
     assert content(other) == {}
+
+
+def test_other_file_where_the_first_is_gone(state, tmp_path):
+    (tmp_path / "first").mkdir()
+    MapFile(str(tmp_path / "first/map.json"), state).update(WEB)
+    shutil.rmtree(tmp_path / "first")
+    MapFile(str(tmp_path / "other.json"), state).update(WEB)
+    assert content(tmp_path / "other.json") == WEB
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1', "\udcff"])

@@ -196,6 +196,14 @@ def test_responder_that_died_is_started_again(serving):
     assert resolve(serving) == ["127.64.1.2"]
 
 
+def test_open_connection_keeps_nobody_waiting(serving):
+    said = serving.said
+    with socket.create_connection(("127.0.0.1", serving.port)) as connection:
+        connection.sendall(b"\0")
+        os.kill(said.process.pid, signal.SIGTERM)
+        until(lambda: gone(said), patience=8)
+
+
 def test_changed_settings_replace_it(serving):
     said, port = serving.said, free_port()
     serving.enter(name("web", "127.64.1.2"))

@@ -75,8 +75,10 @@ class MapFile:
         ledger = self._read_ledger()
         before, ours = str(ledger["file"]), dict(ledger["entries"])
         if before and before != self._path:
-            with _locked(Path(before)):
-                _Edit(Path(before)).make({}, ours)
+            old = Path(os.path.realpath(before))
+            if old.exists():
+                with _locked(old):
+                    _Edit(old).make({}, ours)
             ours = {}
             self._write_ledger("", ours)
         if not self._path or (not wanted and not ours):

@@ -67,7 +67,8 @@ class Responder:
         await self._over.wait()
         for task in (looking, server):
             task.cancel()
-        await asyncio.gather(looking, server, return_exceptions=True)
+        # No longer: a connection that stays open must keep nobody waiting
+        await asyncio.wait((looking, server), timeout=LOOK)
 
     async def _look(self) -> None:
         """Notice what nobody tells: files that were written, and that everybody is gone."""
