@@ -58,7 +58,8 @@ def make_plain(image: Path, label: str) -> None:
     large as the file. Raises HostNotReady and NoSpace.
     """
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK), "-I", "256", "-m", "0"]
-    argv += ["-L", label, "-O", "metadata_csum", "-U", str(uuid4()), "-E", "root_owner=0:0"]
+    extended = "lazy_itable_init=0,lazy_journal_init=1,root_owner=0:0"
+    argv += ["-L", label, "-O", "metadata_csum", "-U", str(uuid4()), "-E", extended]
     run_tool([*argv, str(image)])
 
 

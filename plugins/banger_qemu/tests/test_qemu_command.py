@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,13 @@ def test_a_tap_is_used_and_neither_made_nor_set_up(driver, make_plan):
 def test_unknown_kinds_of_network_are_refused(driver, make_plan):
     with pytest.raises(UsageProblem, match="vde"):
         driver.launch(make_plan(net={"kind": "vde"}), DIRS, "tcg")
+
+
+def test_a_work_disk_is_the_third_disk(driver, make_plan):
+    argv = driver.launch(make_plan(), replace(DIRS, work_disk=Path("/s/work.raw")), "tcg").argv
+    disks = [word for word in argv if word.startswith("virtio-blk-device")]
+    assert [word.rpartition("-")[2] for word in disks] == ["root", "seed", "work"]
+    (node,) = [json.loads(word) for word in argv if '"node-name":"work"' in word]
+    assert node["driver"] == "raw"
+    assert node["file"]["filename"] == "/s/work.raw"
+    assert not node.get("read-only")
