@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import DRIVER, configuration
 
 from banger_core.store.locks import FileLock
+from banger_core.testing.wheels import shared_cache
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 480
 """Seconds for one command: the first one downloads, everything runs under emulation."""
 PATIENCE = 30
 """Seconds for what ends by itself: the responder for names looks once a second."""
-
-CONFIG = "[vm]\nstop_grace = 60\n"
-"""However busy this host is, a guest that shuts down is not forced."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +121,6 @@ def _inside(directory: Path) -> list[Path]:
     return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
-def shared_cache() -> Path:
-    """Downloads are verified and kept between runs; delete the folder to start from nothing."""
-    cache = Path(os.environ.get("BANGER_TEST_CACHE", ROOT / ".setup" / "test-cache"))
-    cache.mkdir(parents=True, exist_ok=True)
-    return cache
-
-
 def make_banger(home: Path, cache: Path) -> Banger:
     env = {
         key: value for key, value in os.environ.items() if not key.startswith(("BANGER_", "SSH_"))
@@ -143,7 +135,8 @@ def make_banger(home: Path, cache: Path) -> Banger:
     )
     for name in ("home", "config"):
         (home / name).mkdir(parents=True, mode=0o700)
-    (home / "config" / "config.toml").write_text(CONFIG)
+    text = configuration(os.environ.get(DRIVER, ""))
+    (home / "config" / "config.toml").write_text(text)
     return Banger(home, env)
 
 

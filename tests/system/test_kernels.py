@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from kernel_parts import AlpineKernel, alpine_kernel
-from oci_wheel import shared_cache
 
 from banger_core.config.paths import secure_dir
 from banger_core.kernel.collection import collect
 from banger_core.kernel.origin import in_boot
+from banger_core.testing.wheels import shared_cache
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.xdist_group("kernels")]
 

@@ -15,10 +15,11 @@ import pytest
 from oci_archives import directory, file, tar
 from oci_ext4 import read_tree
 from oci_images import running_registry
-from oci_wheel import TAG, shared_cache, unpack_layout
+from oci_wheel import TAG, unpack_layout
 
 from banger_core.api import FileLock, GuestFiles, ImageRef
 from banger_core.testing.context import FakeContext
+from banger_core.testing.wheels import shared_cache
 from banger_debian.guest import DebianGuest
 from banger_debian.image import DebianImages
 

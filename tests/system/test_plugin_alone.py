@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from oci_wheel import shared_cache
+
+from banger_core.testing.wheels import shared_cache
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import zipfile
 
-from oci_wheel import fetch_wheel, shared_cache
+from banger_core.testing.wheels import fetch_wheel, shared_cache
 
 VERSION = "1.12.1"
 

@@ -16,7 +16,7 @@ def banger_vmm_drivers() -> Iterable[VmmDriver]:
         name="firecracker",
         summary="Firecracker, where hardware virtualisation (KVM) works",
         load="banger_firecracker.driver:FirecrackerDriver",
-        requires=("bin:firecracker",),
+        requires=("dev:/dev/kvm",),
         disk_formats=("raw",),
         networks=("user", "none", "tap"),
         features=("pause", "snapshot"),
