@@ -98,6 +98,10 @@ class Host(Namespace):
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
             while '"operstate":"UP"' not in sh("ip", "-json", "link", "show", "wan"):
                 time.sleep(0.01)
+            # Routes follow their links a moment later
+            seen = None
+            while seen != (seen := everything()):
+                time.sleep(0.05)
 
     def close(self):
         for each in (self, self.outside):

@@ -52,7 +52,7 @@ class BridgeNetwork:
             mac=mac_address(subnet[place]),
             guest_address=f"{subnet[place]}/{subnet.prefixlen}",
             gateway=gateway.partition("/")[0],
-            nameserver=nameserver(settings) if outbound else "",
+            nameserver=nameserver(settings),
             tap=tap_name(vm_id),
             bridge=settings["bridge"],
             outbound=outbound,
