@@ -174,7 +174,11 @@ class VmmDriverContract(Contract):
         for socket in spec.sockets.values():
             self.asks(stat.S_ISSOCK(socket.lstat().st_mode), f"{socket.name} is there after start")
         for path in (paths.runtime, *paths.runtime.rglob("*")):
-            state = path.lstat()
+            try:
+                state = path.lstat()
+            except FileNotFoundError:
+                # A file that is written whole or not at all has just got its name
+                continue
             closed = path.is_symlink() or not state.st_mode & 0o077
             self.asks(closed, f"only its owner may use {path.name}: {stat.filemode(state.st_mode)}")
         await self._end(machine)
