@@ -15,6 +15,8 @@ from banger_core.kernel.collection import collect
 from banger_core.kernel.origin import in_boot
 from banger_core.testing.wheels import shared_cache
 
+ROOT = Path(__file__).parents[2]
+
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.xdist_group("kernels")]
 
 # What a guest needs of its kernel, in use: the root disk to read and write, and the network
@@ -120,3 +122,16 @@ def test_without_a_module_it_needs_an_image_is_refused_at_once(banger, alpine, t
     assert b"no ext4" in failed.stderr
     assert banger.vm_names() == []
     assert {image["name"] for image in banger.json("image", "list")} == before
+
+
+def test_a_kernel_with_everything_built_in_needs_no_modules(banger):
+    """Its initramfs has none, and it has no way to load any."""
+    image = ROOT / ".setup" / "builtin-vmlinuz"
+    if not image.exists():
+        pytest.skip("scripts/builtin-kernel builds one in minutes; nobody packages such a kernel")
+    config = ROOT / "tests" / "system" / "builtin.config"
+    banger.ok("kernel", "import", "builtin", "--kernel", str(image), "--config", str(config))
+    assert "CONFIG_MODULES=y" not in config.read_text()
+    found = look(banger, "builtin")
+    assert found[0] == version(banger, "builtin")
+    assert found[1:] == WORKS
