@@ -13,12 +13,16 @@ import sys
 
 SIGPIPE_STATUS = 141
 
+COMPLETION = "_BANGER_COMPLETE"
+"""Set by the scripts in ``cli/shells``: the arguments are what was typed, the last one unfinished.
+"""
+
 
 def main() -> None:
     """Run the command line of this process and leave with its exit status."""
     arguments = sys.argv[1:]
     try:
-        status = _shortcut(arguments)
+        status = _shortcut(arguments) if COMPLETION not in os.environ else _complete(arguments)
         if status is None:
             status = _command_line(arguments)
         sys.stdout.flush()
@@ -78,6 +82,13 @@ def _exec(name: str, command: list[str]) -> int | None:
     from banger_core.cli.ended import connection_lost
 
     return connection_lost(name, ended)
+
+
+def _complete(words: list[str]) -> int:
+    gc.disable()
+    from banger_core.cli.complete import complete
+
+    return complete(words)
 
 
 def _command_line(arguments: list[str]) -> int:

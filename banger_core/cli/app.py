@@ -16,7 +16,6 @@ from banger_core.cli.group import TAKES_THE_REST, Group, Made, Member
 from banger_core.errors import BangerError
 
 PROGRAM = "banger"
-COMPLETION_VARIABLE = "_BANGER_COMPLETE"
 PLUGINS = "BANGER_PLUGINS"
 """Which plugins may be used; set but empty: none."""
 NO_PLUGINS = "no_plugins"
@@ -119,22 +118,12 @@ def command() -> TyperGroup:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status. Failures come out as exceptions."""
     root = command()
-    if COMPLETION_VARIABLE in os.environ:
-        _complete(root)
     try:
         with root.make_context(PROGRAM, list(arguments)) as context:
             status = root.invoke(context)
     except typer.Exit as end:
         return end.exit_code
     return status if isinstance(status, int) else 0
-
-
-def _complete(root: TyperGroup) -> None:
-    """Answer a shell that the completion script has made ask, and leave."""
-    from typer._completion_classes import completion_init
-
-    completion_init()
-    root.main([], prog_name=PROGRAM)
 
 
 def _show_version(_context: Any, _param: Any, wanted: bool) -> None:

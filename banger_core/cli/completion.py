@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from banger_core.cli.app import COMPLETION_VARIABLE, PROGRAM
+SCRIPTS = {"bash": "banger.bash", "zsh": "_banger", "fish": "banger.fish"}
+"""The file of each shell in ``cli/shells``."""
 
 
 def completion(
@@ -18,8 +19,10 @@ def completion(
     """Write a completion script for a shell to stdout.
 
     bash: banger completion bash > ~/.local/share/bash-completion/completions/banger
+    zsh: banger completion zsh > _banger in a directory of $fpath
+    fish: banger completion fish > ~/.config/fish/completions/banger.fish
     """
-    from typer._completion_shared import get_completion_script
+    from importlib.resources import files
 
-    script = get_completion_script(prog_name=PROGRAM, complete_var=COMPLETION_VARIABLE, shell=shell)
-    sys.stdout.write(script + "\n")
+    script = files("banger_core.cli.shells") / SCRIPTS[shell]
+    sys.stdout.write(script.read_text(encoding="utf-8"))

@@ -30,10 +30,9 @@ def _installed(incomplete: str) -> list[str]:
 
 
 def _offered(incomplete: str) -> list[str]:
-    from banger_core.cli.link import known_names
+    from banger_core.cli.link import offered_kernels
 
-    names = known_names("kernels", available=True)
-    return [name for name in names if name.startswith(incomplete)]
+    return [name for name in offered_kernels() if name.startswith(incomplete)]
 
 
 Offered = Annotated[

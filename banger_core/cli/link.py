@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from banger_core.client.client import Client
+    from banger_core.client.names import Kind
 
 
 def link() -> Client:
@@ -55,9 +56,17 @@ def operate(
         return follow(operation, show)
 
 
-def known_names(kind: str, **query: object) -> Iterator[str]:
-    """Yield the names of ``vms``, ``images`` or ``kernels`` for completion; none when no daemon
-    runs: a key press starts nothing. ``query`` goes with the question.
+def known_names(kind: Kind) -> list[str]:
+    """Return the names of ``vms``, ``images`` or ``kernels`` that are here, for completion."""
+    from banger_core.client.names import stored_names
+    from banger_core.config.paths import Paths
+
+    return stored_names(Paths.from_environment(), kind)
+
+
+def offered_kernels() -> Iterator[str]:
+    """Yield the names of kernels on offer, for completion; none when no daemon runs: a key press
+    starts nothing.
     """
     from banger_core.client.client import url
     from banger_core.client.spawn import running
@@ -66,6 +75,7 @@ def known_names(kind: str, **query: object) -> Iterator[str]:
 
     try:
         if found := running(Paths.from_environment()):
-            yield from (row["name"] for row in found[0].get(url(kind, **query))[kind])
+            answer = found[0].get(url("kernels", available=True))
+            yield from (row["name"] for row in answer["kernels"])
     except BangerError:
         return

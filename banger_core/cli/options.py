@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from banger_core.client.names import Kind
 
-def names_of(kind: str) -> Any:
+
+def names_of(kind: Kind) -> Any:
     """Return what completes names of ``kind``: ``vms``, ``images`` or ``kernels``."""
 
     def complete(incomplete: str) -> list[str]:
@@ -20,9 +23,9 @@ def names_of(kind: str) -> Any:
 
 def _kernels(incomplete: str) -> list[str]:
     """The kernels that can be named for a machine: those that are here, then those on offer."""
-    from banger_core.cli.link import known_names
+    from banger_core.cli.link import known_names, offered_kernels
 
-    names = dict.fromkeys([*known_names("kernels"), *known_names("kernels", available=True)])
+    names = dict.fromkeys([*known_names("kernels"), *offered_kernels()])
     return [name for name in names if name.startswith(incomplete)]
 
 

@@ -20,6 +20,7 @@ from banger_core.config.paths import Paths
 from banger_core.testing.fake_daemon import FakeDaemon
 from banger_core.testing.install import install_plugin
 from banger_core.testing.notes import write_note
+from banger_core.testing.stored import store_names
 
 BARE_MS = 11.0
 ROUNDS = 40
@@ -104,6 +105,7 @@ def place(tmp_path_factory):
     patch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
     paths = Paths.from_environment()
     write_note(paths.note("web"))
+    store_names(paths, vms=["web"], images=["debian:bookworm"])
     vm = {"state": "running", "address": "127.64.0.2", "image": "debian://bookworm"}
     vms = [{**vm, "name": f"vm-{n}", "created_at": time.time() - 900 * n} for n in range(12)]
     with FakeDaemon(paths.socket) as daemon:
@@ -142,6 +144,21 @@ def test_cpu_time_of_the_installed_program(place, words, budget, _):
     if not program.exists():
         pytest.skip("banger is not installed here")
     assert scaled_best([str(program), *words], budget) <= budget
+
+
+@pytest.mark.parametrize("words", [("vm", "show", "w"), ("ssh", "w")])
+def test_cpu_time_of_a_press_of_tab(place, monkeypatch, words):
+    monkeypatch.setenv("_BANGER_COMPLETE", "bash")
+    assert scaled_best([sys.executable, "-m", "banger_core", *words], 100) <= 100
+
+
+@pytest.mark.parametrize("words", [("vm", "show", "w"), ("ssh", "w"), ("image", "show", "d")])
+def test_modules_of_a_press_of_tab(place, monkeypatch, tmp_path, words):
+    monkeypatch.setenv("_BANGER_COMPLETE", "bash")
+    modules = modules_of(tmp_path / "modules", words)
+    assert "sqlite3" in modules
+    assert not BANNED & {name.partition(".")[0] for name in modules}
+    assert not {name for name in modules if name.startswith("banger_core.store")}
 
 
 @pytest.mark.parametrize(("words", "budget", "_"), COMMANDS)

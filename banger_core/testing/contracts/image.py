@@ -98,9 +98,13 @@ class ImageSourceContract(Contract):
             ]
 
     def _check(self, entry: Entry) -> None:
-        parts = entry.path.split(b"/")
+        path = entry.path
+        if entry.kind is EntryKind.DIRECTORY:
+            # As archives write them, and ``read_layer`` gives them
+            path = path.removesuffix(b"/")
+        parts = path.split(b"/")
         inside = b"\0" not in entry.path and not {b"", b".."} & set(parts)
-        root = entry.path in (b"", b".") and entry.kind is EntryKind.DIRECTORY
+        root = path in (b"", b".") and entry.kind is EntryKind.DIRECTORY
         self.asks(inside or root, f"paths are relative and stay inside, not {entry.path!r}")
         self.asks(0 <= entry.mode <= 0o7777, f"a mode is at most 07777, not {entry.mode:o}")
         if entry.kind is EntryKind.FILE:

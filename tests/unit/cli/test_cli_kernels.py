@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from banger_core.cli import kernel
+from banger_core.config.paths import Paths
 from banger_core.testing.fake_daemon import operation
+from banger_core.testing.stored import store_names
 
 IMPORT = "POST /v1/kernels/import"
 ENTRY = {
@@ -131,7 +133,7 @@ def test_what_verifying_found_is_the_exit_status(here, daemon, problems, status,
 PRESS_TAB = """
 source <(banger completion bash)
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-_banger_completion banger
+_banger banger
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
@@ -155,6 +157,7 @@ def test_bash_completes_the_names_of_kernels(home, daemon, words, offered):
         return {"kernels": [{**ENTRY, "name": name} for name in names]}
 
     daemon.answers["GET /v1/kernels"] = kernels
+    store_names(Paths.from_environment(), kernels=["mine", "more"])
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", PRESS_TAB, "bash", "banger", *words.split()],

@@ -10,7 +10,9 @@ import pytest
 
 from banger_core.cli import app
 from banger_core.cli.ssh import ssh as noun
+from banger_core.config.paths import Paths
 from banger_core.plan.names import RESERVED
+from banger_core.testing.stored import store_names
 
 LINE = 'Include "/state/ssh/config"'
 PIN = {
@@ -97,10 +99,10 @@ def test_help_shows_both_ways(here, words):
     assert "known-hosts" in out + err
 
 
-def test_completion_offers_commands_and_machines(cli, daemon, machine):
-    daemon.answers["GET /v1/vms"] = lambda _: {"vms": [machine, {**machine, "name": "cow"}]}
-    more = {"_BANGER_COMPLETE": "complete_bash", "COMP_WORDS": "banger ssh co", "COMP_CWORD": "2"}
-    assert cli(**more).stdout.split() == ["config", "cow"]
+def test_completion_offers_commands_and_machines(cli, home):
+    store_names(Paths.from_environment(), vms=["web", "cow"])
+    offered = cli("ssh", "co", _BANGER_COMPLETE="bash").stdout.splitlines()
+    assert [line.partition("\t")[0] for line in offered] == ["config", "cow"]
 
 
 def test_config_shows_and_changes_nothing(here, configured, daemon):

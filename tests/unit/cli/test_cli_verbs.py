@@ -13,6 +13,7 @@ from banger_core import __version__
 from banger_core.config.paths import Paths
 from banger_core.errors import Conflict, NotFound
 from banger_core.testing.fake_daemon import Stream, operation
+from banger_core.testing.stored import store_names
 
 IMAGE = {
     "id": "fedcba987654",
@@ -271,19 +272,20 @@ def test_no_plugins_reaches_the_daemon_that_is_started(here, daemon, monkeypatch
 def test_completion_scripts(here, home, shell):
     status, out, _ = here("completion", shell)
     assert status == 0
-    assert f"_BANGER_COMPLETE=complete_{shell}" in out
+    assert f"_BANGER_COMPLETE={shell}" in out
 
 
-def test_completion_offers_verbs_and_names(cli, daemon, machine):
-    daemon.answers["GET /v1/vms"] = lambda _: {"vms": [machine]}
-    asks = {"_BANGER_COMPLETE": "complete_bash"}
-    verbs = cli(COMP_WORDS="banger vm s", COMP_CWORD="2", **asks).stdout.split()
-    assert sorted(verbs) == ["set", "show", "ssh", "start", "stats", "stop"]
-    names = cli(COMP_WORDS="banger vm show w", COMP_CWORD="3", **asks)
-    assert names.stdout.split() == ["web"]
-
-
-def test_completion_without_a_daemon_starts_none(cli, home):
-    asks = {"_BANGER_COMPLETE": "complete_bash"}
-    assert cli(COMP_WORDS="banger vm show w", COMP_CWORD="3", **asks).stdout.strip() == ""
+def test_completion_offers_verbs_and_names(cli, home):
+    store_names(Paths.from_environment(), vms=["web", "build"])
+    offered = cli("vm", "s", _BANGER_COMPLETE="bash").stdout.splitlines()
+    assert sorted(line.partition("\t")[0] for line in offered) == [
+        *("set", "show", "ssh", "start", "stats", "stop")
+    ]
+    assert cli("vm", "show", "w", _BANGER_COMPLETE="bash").stdout == "web\t\n"
     assert not Paths.from_environment().daemon_log.exists()
+
+
+@pytest.mark.parametrize("words", [(), ("nonsense", ""), ("vm", "nonsense", "x"), ("version", "x")])
+def test_completion_of_nonsense_is_nothing_or_commands(cli, home, words):
+    done = cli(*words, _BANGER_COMPLETE="bash")
+    assert (done.returncode, done.stderr) == (0, "")

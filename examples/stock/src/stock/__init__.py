@@ -1,0 +1,1 @@
+"""A command that says which machines use which image."""
