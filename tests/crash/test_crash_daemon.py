@@ -57,7 +57,7 @@ def test_an_interrupted_stop_still_watches_the_vm(house):
     # Long enough that it is surely interrupted while the guest is still asked
     config = house.home / "config" / "config.toml"
     config.write_text(config.read_text().replace("stop_grace = 1", "stop_grace = 60"))
-    house.ok(*RUN)
+    house.ok(*RUN, "--label", "guest=stubborn")
     with house.popen("vm", "stop", "one") as stopping:
         house.until(lambda: house.states() == {"one": "stopping"})
         stopping.send_signal(signal.SIGINT)

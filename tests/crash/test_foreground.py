@@ -11,6 +11,7 @@ import sys
 import pytest
 
 SPEC = {"name": "alone", "publish": ["8080"], "labels": {"job": "7"}}
+STUBBORN = {"name": "alone", "labels": {"guest": "stubborn"}}
 ENGINE = b"banger_core.daemon.foreground"
 
 
@@ -18,6 +19,13 @@ ENGINE = b"banger_core.daemon.foreground"
 def spec(house):
     path = house.home / "spec.json"
     path.write_text(json.dumps(SPEC))
+    return str(path)
+
+
+@pytest.fixture
+def stubborn(house):
+    path = house.home / "stubborn.json"
+    path.write_text(json.dumps(STUBBORN))
     return str(path)
 
 
@@ -55,17 +63,25 @@ def test_a_signal_stops_it_and_the_events_tell_all(house, spec):
     assert ready["name"] == "alone"
     assert "8080" in ready["ports"]
     assert ready["address"].startswith("127.")
-    # Nobody can log in to a fake guest, so it cannot be asked to shut down
-    assert ended[-1]["data"] == {"how": "forced", "status": 137}
-    assert run.returncode == 137
+    assert ended[-1]["data"] == {"how": "stopped", "status": 0}
+    assert run.returncode == 0
     assert not left(house)
     assert not house.daemon_pids()
 
 
-def test_the_second_signal_ends_it_at_once(house, spec):
+def test_a_guest_that_does_not_shut_down_is_forced(house, stubborn):
+    with running(house, stubborn) as run:
+        events_until(run, "run.ready")
+        run.send_signal(signal.SIGTERM)
+        assert events_until(run, "run.ended")[-1]["data"] == {"how": "forced", "status": 137}
+    assert run.returncode == 137
+    assert not left(house)
+
+
+def test_the_second_signal_ends_it_at_once(house, stubborn):
     config = house.home / "config" / "config.toml"
     config.write_text(config.read_text().replace("stop_grace = 1", "stop_grace = 600"))
-    with running(house, spec) as run:
+    with running(house, stubborn) as run:
         events_until(run, "run.ready")
         run.send_signal(signal.SIGTERM)
         events_until(run, "step")
@@ -121,7 +137,7 @@ def test_a_command_line_that_is_killed_leaves_nothing(house, spec):
     with running(house, spec) as run:
         events_until(run, "run.ready")
         run.kill()
-        assert events_until(run, "run.ended")[-1]["data"]["how"] == "forced"
+        assert events_until(run, "run.ended")[-1]["data"]["how"] == "stopped"
     house.until(lambda: not left(house))
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,9 @@ _START_DEADLINE = 10.0
 
 
 class FakeDriver:
-    """Runs "VMs" that boot in a tenth of a second."""
+    """Runs "VMs" that boot in a tenth of a second. One with the label ``guest=stubborn`` does not
+    shut down when it is asked to.
+    """
 
     async def accel(self, wanted: Accel, dirs: VmDirs, cx: Context) -> str:  # noqa: ARG002 - the contract
         """Choose ``tcg``. Raises HostNotReady when ``kvm`` is demanded."""
@@ -37,7 +40,8 @@ class FakeDriver:
         sockets = {name: dirs.runtime / f"{name}.sock" for name in ("console", "helper")}
         end = str(dirs.runtime / "end")
         places = (str(sockets["console"]), str(sockets["helper"]), end)
-        argv = ("banger-fake-vmm", host, str(port), *places)
+        stubborn = ("stubborn",) if plan.labels.get("guest") == "stubborn" else ()
+        argv = ("banger-fake-vmm", host, str(port), *places, *stubborn)
         return LaunchSpec(
             driver="fake",
             argv=argv,
@@ -94,8 +98,10 @@ class FakeMachine:
         except OSError:
             return
         try:
-            while data := await reader.read(4096):
-                yield data
+            # One that is killed resets the connection
+            with suppress(ConnectionError):
+                while data := await reader.read(4096):
+                    yield data
         finally:
             writer.close()
 

@@ -44,10 +44,12 @@ Client = Callable[[socket.socket], bool]
 
 
 class Guest:
-    """What the helper says; ``clock`` is how far its time is from the host's (seconds)."""
+    """What the helper says; ``clock`` is how far its time is from the host's (seconds). A
+    ``stubborn`` one goes on when it is asked to shut down.
+    """
 
-    def __init__(self) -> None:
-        self.clock = 0.0
+    def __init__(self, *, stubborn: bool) -> None:
+        self.clock, self.stubborn = 0.0, stubborn
         self.down = False
 
     def hang_up(self, client: socket.socket) -> bool:
@@ -69,21 +71,23 @@ class Guest:
         """Return what a guest would say."""
         if operation == "time":
             self.clock = int(argument) - time.time()
-        self.down |= operation == "shutdown"
+        self.down |= operation == "shutdown" and not self.stubborn
         now = f"time {time.time() + self.clock:.6f}\nuptime 12.50\n"
         return {"health": now + HEALTH, "stats": now + STATS, "ports": PORTS, "time": now}.get(
             operation, ""
         )
 
 
-def main(address: str, port: str, console: str, helper: str, end: str) -> None:
+def main(address: str, port: str, console: str, helper: str, end: str, nature: str = "") -> None:
     """Serve until SIGTERM."""
+    if nature not in ("", "stubborn"):
+        sys.exit(f"there is no {nature} guest")
     os.umask(0o077)
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    guest = Guest()
+    guest = Guest(stubborn=nature == "stubborn")
     selector = selectors.DefaultSelector()
     selector.register(wake, selectors.EVENT_READ)
     listen(selector, socket.AF_INET, (address, int(port)), (GREETING, guest.hang_up))

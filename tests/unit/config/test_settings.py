@@ -139,7 +139,7 @@ def test_memory_is_an_eighth_up_to_eight_gib(total, value, origin):
         (
             "[vm]\nvcpux = 4",
             "there is no setting vm.vcpux",
-            "there is: vcpu, memory, disk_size, network, driver, accel, stop_grace",
+            "there is: vcpu, memory, disk_size, work_disk, network, driver, accel, stop_grace",
             "did you mean vcpu?",
         ),
         ("[vn]\nvcpu = 4", "there is no setting vn", "there is: image, vm", "did you mean vm?"),

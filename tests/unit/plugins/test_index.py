@@ -30,11 +30,11 @@ def touched(tmp_path, name):
 
 
 def test_plugin_is_found_with_its_distribution(host):
-    host.install("bridge", network("bridge"), distribution="Acme.Bridge", version="2.1")
-    record = host.index()["plugins"]["bridge"]
-    assert (record["distribution"], record["version"]) == ("acme-bridge", "2.1")
+    host.install("canal", network("canal"), distribution="Acme.Canal", version="2.1")
+    record = host.index()["plugins"]["canal"]
+    assert (record["distribution"], record["version"]) == ("acme-canal", "2.1")
     assert record["status"] == "ok"
-    assert record["declarations"]["banger_networks"][0]["name"] == "bridge"
+    assert record["declarations"]["banger_networks"][0]["name"] == "canal"
 
 
 def test_order_is_that_of_distribution_and_entry_point(host):
@@ -45,12 +45,12 @@ def test_order_is_that_of_distribution_and_entry_point(host):
 
 
 def test_warm_read_imports_no_machinery_and_no_plugin(host, tmp_path):
-    mark, source = touched(tmp_path, "bridge")
-    host.install("bridge", source)
+    mark, source = touched(tmp_path, "canal")
+    host.install("canal", source)
     host.index()
     warm = host.index()
     assert mark.read_text() == "x"
-    assert warm["plugins"]["bridge"]["status"] == "ok"
+    assert warm["plugins"]["canal"]["status"] == "ok"
     heavy = {
         "pluggy",
         "importlib.metadata",
@@ -60,7 +60,7 @@ def test_warm_read_imports_no_machinery_and_no_plugin(host, tmp_path):
         "banger_core.hookspecs",
     }
     assert not heavy & set(warm["modules"])
-    assert not [name for name in warm["modules"] if "bridge" in name]
+    assert not [name for name in warm["modules"] if "canal" in name]
 
 
 def test_cost_is_flat_in_the_number_of_plugins(host):
@@ -80,30 +80,30 @@ def test_cache_is_private(host):
 
 
 def test_new_and_removed_distributions_are_noticed(host):
-    assert "bridge" not in host.index()["plugins"]
-    metadata = host.install("bridge", network("bridge"))
-    assert host.index()["plugins"]["bridge"]["status"] == "ok"
+    assert "canal" not in host.index()["plugins"]
+    metadata = host.install("canal", network("canal"))
+    assert host.index()["plugins"]["canal"]["status"] == "ok"
     for file in metadata.iterdir():
         file.unlink()
     metadata.rmdir()
-    assert "bridge" not in host.index()["plugins"]
+    assert "canal" not in host.index()["plugins"]
 
 
 def test_edited_plugin_is_read_again(host):
-    host.install("bridge", network("one"))
+    host.install("canal", network("one"))
     host.index()
-    host.install("bridge", network("another"))
-    found = host.index()["plugins"]["bridge"]["declarations"]["banger_networks"]
+    host.install("canal", network("another"))
+    found = host.index()["plugins"]["canal"]["declarations"]["banger_networks"]
     assert found[0]["name"] == "another"
 
 
 def test_edited_entry_point_is_noticed(host):
-    host.install("bridge", network("one"))
+    host.install("canal", network("one"))
     host.index()
-    host.install("bridge-with-longer-name", network("one"), distribution="bridge")
+    host.install("canal-with-longer-name", network("one"), distribution="canal")
     plugins = host.index()["plugins"]
-    assert "bridge-with-longer-name" in plugins
-    assert "bridge" not in plugins
+    assert "canal-with-longer-name" in plugins
+    assert "canal" not in plugins
 
 
 def test_mended_plugin_is_read_again(host):
@@ -125,15 +125,15 @@ def test_mended_helper_of_a_broken_plugin_is_noticed(host):
     "content", ["", "{", "[]", '{"plugins": 3}', '{"plugins": [{"surprise": 1}]}', "\x00\xff"]
 )
 def test_damaged_cache_is_made_anew(host, content):
-    host.install("bridge", network("bridge"))
+    host.install("canal", network("canal"))
     host.index()
     host.paths.plugin_index.write_text(content)
-    assert host.index()["plugins"]["bridge"]["status"] == "ok"
+    assert host.index()["plugins"]["canal"]["status"] == "ok"
     assert json.loads(host.paths.plugin_index.read_text())["plugins"]
 
 
 def test_cache_that_others_could_write_is_not_believed(host):
-    host.install("bridge", network("bridge"))
+    host.install("canal", network("canal"))
     host.index()
     file = host.paths.plugin_index
     forged = file.read_text().replace("UserNetwork", "EvilNetwork")
@@ -144,7 +144,7 @@ def test_cache_that_others_could_write_is_not_believed(host):
 
 
 def test_cache_that_is_a_link_is_not_followed(host, tmp_path):
-    host.install("bridge", network("bridge"))
+    host.install("canal", network("canal"))
     host.index()
     elsewhere = tmp_path / "elsewhere"
     host.paths.plugin_index.rename(elsewhere)
@@ -155,11 +155,11 @@ def test_cache_that_is_a_link_is_not_followed(host, tmp_path):
 
 
 def test_cache_that_cannot_be_written_is_no_error(host, tmp_path):
-    host.install("bridge", network("bridge"))
+    host.install("canal", network("canal"))
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where a directory should be")
     found = host.index(BANGER_CACHE_DIR=str(blocked))
-    assert found["plugins"]["bridge"]["status"] == "ok"
+    assert found["plugins"]["canal"]["status"] == "ok"
 
 
 # --- selection --------------------------------------------------------------------------------
