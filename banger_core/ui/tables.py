@@ -24,6 +24,7 @@ COLOURS = {
     "failed": "red",
     "fail": "red",
     "broken": "red",
+    "incompatible": "red",
 }
 """How words that say a state are coloured."""
 

@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import pytest
-
 from banger_core.testing.contracts.base import Contract
 
 
@@ -49,13 +47,15 @@ class SettingsContract(Contract):
         section = type(self).make(**self.valid)
         try:
             json.dumps(section.model_dump(mode="json"))
-        except (TypeError, ValueError) as problem:
+        except (TypeError, ValueError) as problem:  # pydantic's own errors are ValueErrors
             self.asks(False, f"`banger config show` can show every value: {problem}")
 
     def test_a_valid_section_stays_as_it_is(self) -> None:
         from pydantic import ValidationError
 
         section = type(self).make(**self.valid)
-        with pytest.raises((ValidationError, TypeError, AttributeError)):
-            # What plugins get is shared
+        try:
             setattr(section, next(iter(type(section).model_fields), "any"), None)
+        except (ValidationError, TypeError, AttributeError):
+            return
+        self.asks(False, "a section does not change (ConfigDict(frozen=True)): it is shared")

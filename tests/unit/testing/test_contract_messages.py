@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from banger_core.contracts import SshPatch
 from banger_core.errors import BangerError
@@ -259,3 +260,89 @@ def test_doctor(complaint, fake_context, test, asked):
     assert asked in complaint(
         contracts.DoctorCheckContract, f"test_{test}", Changes(), fake_context
     )
+
+
+class OnlyKnows:
+    async def handle(self, event, cx):
+        {"vm.ready": print, "vm.stopped": print}[event.kind]
+
+
+class Plain:
+    def handle(self, event, cx):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("make", "test", "asked"),
+    [
+        (OnlyKnows, "events_of_all_kinds_are_taken", "handle takes 'operation.started' and raises"),
+        (OnlyKnows, "events_that_nobody_knows_yet_are_taken", "handle takes 'some.day' and raises"),
+    ],
+)
+def test_sink(complaint, fake_context, make, test, asked):
+    suite = contracts.EventSinkContract
+    assert asked in complaint(suite, f"test_{test}", make(), fake_context)
+
+
+def test_sink_is_asynchronous(complaint):
+    suite = contracts.EventSinkContract
+    assert "async function" in complaint(suite, "test_handling_is_asynchronous", Plain())
+
+
+class Open(BaseModel):
+    when: object = None
+
+
+class Demands(BaseModel):
+    where: str
+
+
+@pytest.mark.parametrize(
+    ("make", "test", "asked"),
+    [
+        (dict, "it_is_a_model", "settings are a pydantic model"),
+        (Demands, "every_setting_has_a_default", "without this section is valid"),
+        (Open, "mistyped_names_are_refused", "names that nobody knows are refused"),
+    ],
+)
+def test_settings(complaint, make, test, asked):
+    assert asked in complaint(contracts.SettingsContract, f"test_{test}", make=make)
+
+
+def test_settings_that_can_change(complaint):
+    said = complaint(contracts.SettingsContract, "test_a_valid_section_stays_as_it_is", make=Open)
+    assert "frozen" in said
+
+
+def test_settings_that_cannot_be_shown(complaint):
+    said = complaint(
+        contracts.SettingsContract,
+        "test_values_can_be_shown",
+        make=Open,
+        valid={"when": object()},
+    )
+    assert "can show every value" in said
+
+
+def _mute(deep: str = "") -> None:
+    del deep
+
+
+@pytest.mark.parametrize(
+    ("test", "asked"),
+    [
+        ("every_command_says_what_it_does", "a command says what it does"),
+        ("every_parameter_is_explained", "an option says what it does: list --deep"),
+        ("lists_can_be_read_by_programs", "what lists or shows has --json"),
+    ],
+)
+def test_command(test, asked):
+    class Case(contracts.CommandContract):
+        make = staticmethod(_mute)
+        name = "list"
+
+    commands = contracts.CommandContract.commands.__wrapped__(Case())
+    with pytest.raises(pytest.fail.Exception) as caught:
+        getattr(Case(), f"test_{test}")(commands)
+    assert asked in str(caught.value)
+    assert "banger_core/declare.py, Command" in str(caught.value)
