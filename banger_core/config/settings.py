@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Gt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from banger_core.config.defaults import Default, Origin, default_memory, default_vcpu
@@ -35,7 +36,8 @@ def _absolute(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str) and value else value
 
 
-Size = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+# Not Field(gt=0): older pydantic keeps the default of one use in it, for all others
+Size = Annotated[int, BeforeValidator(_bytes), Gt(0)]
 """Bytes, written as a number or as text like ``8G``."""
 
 Name = Annotated[str, Field(min_length=1)]

@@ -71,7 +71,10 @@ def test_a_broken_plugin_is_no_story(fake_engine):
 
 def test_a_whole_banger(banger_daemon):
     house = banger_daemon(config="\n[ssh]\nagent_forwarding = false\n")
+    house.env["BANGER_TRACE"] = "hooks"
     house.banger("vm", "run", "--detach", "--name", "web")
+    # What the daemon loads is traced, too
+    assert "hooks: fakes:fakes banger_image_sources fake load: " in house.log()
     assert [vm["state"] for vm in house.json("vm", "list")] == ["running"]
     assert house.run("vm", "show", "nope").returncode == 2
     with pytest.raises(AssertionError, match="no VM named 'nope'"):
