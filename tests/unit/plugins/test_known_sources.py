@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from banger_core.api import ImageSource, hookimpl
 from banger_core.errors import NotFound
 from banger_core.plugins.index import Index
 from banger_core.plugins.record import PluginRecord
@@ -50,8 +52,14 @@ def test_a_scheme_of_other_tools_is_translated(scheme):
 
 
 def test_a_translated_scheme_is_not_taken_for_one_that_looks_like_it(fresh_registry):
+    @hookimpl
+    def banger_image_sources():
+        schemes = ("oci", "oci-layout", "docker-archive")
+        yield ImageSource(name="oci", summary="Like the real one", load="a:b", schemes=schemes)
+
+    plugin = SimpleNamespace(BANGER_API=1, banger_image_sources=banger_image_sources)
     with pytest.raises(NotFound) as caught:
-        fresh_registry("banger_oci.plugin").image_source_for("docker")
+        fresh_registry(plugin).image_source_for("docker")
     assert caught.value.hints == ("did you mean oci://…?", "banger plugin list")
 
 
