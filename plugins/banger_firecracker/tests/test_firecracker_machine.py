@@ -36,6 +36,8 @@ def test_metrics_are_those_of_now(driver, spec, cx):
         machine = await driver.start(spec, cx)
         try:
             first = await machine.metrics()
+            # They are stamped in whole milliseconds
+            await asyncio.sleep(0.005)
             return first, await machine.metrics()
         finally:
             await machine.kill()
