@@ -64,7 +64,7 @@ class Session:
     ``user`` is ``USER[:GROUP]`` of the guest ("": as the image wants). With ``entrypoint`` the
     program is the image's own, and ``command`` its arguments instead of the image's, if not empty.
     ``directory`` is where it begins, seen from where it would ("": there), without signs that a
-    shell would read.
+    shell would read. ``request`` is for the guest runtime itself, instead of a program.
     Raises UsageProblem for a command that is too long, and for what can be no user.
     """
 
@@ -77,11 +77,13 @@ class Session:
         user: str = "",
         entrypoint: bool = False,
         directory: str = "",
+        request: str = "",
     ) -> None:
         self._ssh, self._options = argv[0], list(argv[1:])
         check_command(command)
         self._prefix = [as_user(user)] if user else []
         self._prefix += [f"banger-at {directory}"] if directory else []
+        self._prefix += [request] if request else []
         self._command = command
         self._verb = "banger-image" if entrypoint else "banger-exec"
         self._program = entrypoint or bool(command)
@@ -122,7 +124,7 @@ class Session:
         words = [*self._prefix]
         if self._program:
             words += [self._verb, self._id]
-            words += [_quoted(self._command)] if self._command else []
+            words += [quoted(self._command)] if self._command else []
         return [" ".join(words)] if words else []
 
     def _wait(self, pid: int, watched: set[signal.Signals]) -> int:
@@ -223,7 +225,7 @@ class _Terminal:
 
 def check_command(command: Sequence[str]) -> None:
     """Raise UsageProblem when ``command`` is longer than a guest takes."""
-    length = len(os.fsencode(_quoted(command)))
+    length = len(os.fsencode(quoted(command)))
     if length <= COMMAND_MAX:
         return
     from banger_core.errors import UsageProblem
@@ -269,7 +271,8 @@ def check_directory(directory: str, option: str) -> str:
     )
 
 
-def _quoted(command: Sequence[str]) -> str:
+def quoted(command: Sequence[str]) -> str:
+    """Quote ``command`` for a POSIX shell."""
     return " ".join(map(quote, command))
 
 

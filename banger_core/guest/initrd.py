@@ -42,6 +42,8 @@ SCRIPTS = {
     "handover": "banger/handover",
     "login": "banger/login",
     "helper": "banger/helper",
+    "session": "banger/session",
+    "keep": "banger/keep",
     "enter": "export/enter",
     "user": "export/user",
     "pid1": "export/pid1",
