@@ -30,6 +30,7 @@ __attribute__((used, noreturn)) void begin(long *stack) {
   }
   call(CLOSE, slave, 0, 0, 0, 0);
   call(FCNTL, MASTER, F_SETFL, O_RDWR | O_NONBLOCK, 0, 0);
+  call(FCNTL, 0, F_SETFL, O_RDWR | O_NONBLOCK, 0, 0);
   for (;;) {
     files[0].fd = pending ? -1 : input;
     files[0].events = POLLIN;
@@ -52,7 +53,8 @@ __attribute__((used, noreturn)) void begin(long *stack) {
     if (files[0].revents) {
       at = 0;
       pending = call(READ, 0, (long)in, sizeof in, 0, 0);
-      if (pending <= 0) pending = 0, input = -1;
+      if (!pending) input = -1;
+      if (pending < 0) pending = 0;
     } else if (files[1].revents & POLLOUT) {
       count = call(WRITE, MASTER, (long)(in + at), pending, 0, 0);
       if (count > 0) at += count, pending -= count;

@@ -168,7 +168,8 @@ def test_what_is_no_program_leaves_nothing(guest):
 @pytest.mark.parametrize(
     "request_",
     ["start ../x pipe true", "start A pipe true", "start - pipe true", "start a odd true",
-     f"start {'a' * 64} pipe true", "stop a", "logs ../.. 5", "fly a", "logs nobody 5", "start a pipe "],
+     f"start {'a' * 64} pipe true", "stop a", "logs ../.. 5", "fly a", "logs nobody 5",
+     "start a pipe "],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused(tmp_path, request_):
     guest = Guest(tmp_path, "sh")
