@@ -120,6 +120,17 @@ class Paths:
         return self
 
 
+def check_socket_room(directory: Path) -> None:
+    """Raise HostNotReady when a VM's sockets would be too far below ``directory``."""
+    room = SOCKET_PATH_MAX - len("/vms/0123456789ab/console.sock")
+    if len(os.fsencode(directory)) > room:
+        raise HostNotReady(
+            f"{directory} is too long for sockets",
+            cause=f"Unix sockets take {SOCKET_PATH_MAX} bytes, so this may be {room} long",
+            hints=["set BANGER_RUNTIME_DIR to a shorter directory"],
+        )
+
+
 def secure_dir(path: Path) -> Path:
     """Make ``path`` a directory that only this user can enter (0700), and return it.
 

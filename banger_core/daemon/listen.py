@@ -8,13 +8,10 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from banger_core.config.paths import SOCKET_PATH_MAX, secure_dir
+from banger_core.config.paths import check_socket_room, secure_dir
 from banger_core.errors import DaemonUnavailable, HostNotReady
 
 BACKLOG = 128
-
-_BELOW = len("/vms/0123456789ab/console.sock")
-"""What the longest name of a VM's own socket adds to the directory (bytes)."""
 
 
 def bind(path: Path) -> socket.socket:
@@ -24,13 +21,7 @@ def bind(path: Path) -> socket.socket:
     replaced. Raises DaemonUnavailable when somebody does answer, HostNotReady when the path is
     too long for a socket or is no socket.
     """
-    room = SOCKET_PATH_MAX - _BELOW
-    if len(os.fsencode(path.parent)) > room:
-        raise HostNotReady(
-            f"{path.parent} is too long for sockets",
-            cause=f"Unix sockets take {SOCKET_PATH_MAX} bytes, so this may be {room} long",
-            hints=["set BANGER_RUNTIME_DIR to a shorter directory"],
-        )
+    check_socket_room(path.parent)
     secure_dir(path.parent)
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX)

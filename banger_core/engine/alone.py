@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger_core.config.paths import SOCKET_PATH_MAX, Paths, secure_dir
+from banger_core.config.paths import Paths, check_socket_room, secure_dir
 from banger_core.engine.effects import remove_tree
 from banger_core.engine.engine import Engine
 from banger_core.engine.operations import Operation, in_thread
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from banger_core.config.settings import Settings
     from banger_core.plugins.registry import Registry
 
-_LONGEST = len("/vms/0123456789ab/console.sock")
 _TRIES = 10
 
 log = logging.getLogger("banger.engine")
@@ -89,15 +88,9 @@ def state_of_its_own(home: Paths) -> Iterator[AlonePaths]:
 
 
 def _begin(home: Paths) -> tuple[AlonePaths, FileLock]:
-    room = SOCKET_PATH_MAX - _LONGEST
     for _ in range(_TRIES):
         paths = AlonePaths.of(home, secrets.token_hex(4))
-        if len(os.fsencode(paths.runtime)) > room:
-            raise HostNotReady(
-                f"{paths.runtime} is too long for sockets",
-                cause=f"Unix sockets take {SOCKET_PATH_MAX} bytes, so this may be {room} long",
-                hints=["set BANGER_RUNTIME_DIR to a shorter directory"],
-            )
+        check_socket_room(paths.runtime)
         secure_dir(paths.state)
         lock = FileLock(paths.lock)
         try:
