@@ -39,7 +39,7 @@ def calls(trace: Path) -> list[re.Match[str]]:
 
 
 def mode_of(call: re.Match[str]) -> int:
-    mode = MODE.search(call["arguments"])
+    mode = MODE.search(call["arguments"].rstrip())
     assert mode, call[0]
     return int(mode[1] or "0", 8)
 
