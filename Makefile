@@ -16,8 +16,7 @@ lint:
 docs:
 	@scripts/setup test
 	@for page in scripts/generate_*.py; do .venv/bin/python $$page; done
-	@.venv/bin/python -m pip --disable-pip-version-check --quiet install --group docs
-	@.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@scripts/docs
 	@echo build/docs/index.html
 
 bench:

@@ -17,7 +17,8 @@ from banger_core import contracts, declare
 from banger_core.hookspecs import Hooks
 from banger_core.plugins.kinds import KINDS, Kind
 
-PAGE = Path(__file__).parent.parent / "docs" / "reference" / "hooks.md"
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "reference" / "hooks.md"
 
 HEAD = """\
 # Hooks
@@ -68,6 +69,7 @@ def _section(kind: Kind[Any]) -> str:
         f"## {kind.hook}",
         f"```python\n{signature(kind.hook)}: ...\n```",
         _ticks(prose.strip()),
+        f"How to write one, and test it: [{kind.noun}](../hooks/{_how_to(kind.hook)}).",
         f"```python\n{textwrap.dedent(example).strip()}\n```",
         f"**When it is not called:** {_ticks(limits.strip())}",
         f"### {kind.declares.__name__}",
@@ -78,6 +80,13 @@ def _section(kind: Kind[Any]) -> str:
         parts += [f"### What stands behind `load`: `{kind.contract.__name__}`"]
         parts += [_contract(kind.contract)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _how_to(hook: str) -> str:
+    """The page whose last words lead here."""
+    end = f"(../reference/hooks.md#{hook}).\n"
+    (page,) = (p.name for p in (DOCS / "hooks").glob("*.md") if p.read_text().endswith(end))
+    return page
 
 
 def _prose(subject: object) -> str:

@@ -22,10 +22,14 @@ TEMPLATES = {
     "image-source": Template("source", "banger_image_sources", "Turns references into images"),
     "kernel-provider": Template("kernels", "banger_kernel_providers", "Provides kernels by name"),
     "network": Template("network", "banger_networks", "Connects machines to their host"),
+    "network-attachment": Template(
+        "attachment", "banger_network_attachments", "Publishes machines that can be reached"
+    ),
     "driver": Template("driver", "banger_vmm_drivers", "Runs machines with another VMM"),
     "ssh-policy": Template("policy", "banger_ssh_policies", "Sets options of SSH connections"),
     "command": Template("commands", "banger_commands", "Adds a command to banger"),
     "doctor-check": Template("check", "banger_doctor_checks", "Looks at one aspect of the host"),
     "event-sink": Template("sink", "banger_event_sinks", "Takes note of what happens"),
+    "service": Template("service", "banger_services", "Works beside the daemon"),
 }
 """By the word that ``banger plugin new`` takes."""

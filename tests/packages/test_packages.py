@@ -46,13 +46,14 @@ def test_distributions_hold_what_they_should(built, package):
     (top,) = tops
     assert f"{top}/py.typed" in names or code == [top]
     assert metadata["License-Expression"] == "Apache-2.0"
+    assert _licence(made.wheel) == (ROOT / "LICENSE").read_text()
     assert metadata.get_payload().startswith("# ")
     if package != ROOT:
         requires = metadata.get_all("Requires-Dist")
         assert any(need.startswith("banger") for need in requires), "a plugin needs the core"
     with tarfile.open(made.sdist) as archive:
         files = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "README.md"} <= files
+    assert {"pyproject.toml", "README.md", "LICENSE"} <= files
     assert any(name.startswith("tests/") for name in files)
     # What git does not know does not get in
     assert not [name for name in files if "__pycache__" in name or name.startswith(".venv")]
@@ -124,6 +125,12 @@ def _contents(wheel):
         names = archive.namelist()
         (facts,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         return names, email.message_from_bytes(archive.read(facts))
+
+
+def _licence(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (file,) = (name for name in archive.namelist() if name.endswith("/licenses/LICENSE"))
+        return archive.read(file).decode()
 
 
 def _needs(wheel):
