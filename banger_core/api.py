@@ -19,6 +19,8 @@ from banger_core.contracts import (
     Machine,
     PinStore,
     RememberingProvider,
+    RestoringDriver,
+    SavedMachine,
     SshFacts,
     SshPatch,
 )
@@ -258,6 +260,8 @@ __all__ = [
     "ProcessId",
     "Publish",
     "RememberingProvider",
+    "RestoringDriver",
+    "SavedMachine",
     "Service",
     "Settings",
     "SshFacts",

@@ -359,6 +359,19 @@ class HelperMachine(Machine, Protocol):
         """
 
 
+@runtime_checkable
+class SavedMachine(Machine, Protocol):
+    """A VM whose ``snapshot`` its driver can ``restore``."""
+
+    async def needs(self) -> Mapping[str, str]:
+        """Say what a snapshot of this VM needs where it is restored, by short names that people
+        read (``qemu``: ``7.2.22``): whatever must be equal there. See ``RestoringDriver.offers``.
+        """
+
+    async def connect(self) -> None:
+        """Plug the network card in that a restored VM has been kept without. Idempotent."""
+
+
 class VmmDriver(Protocol):
     """Runs VMs with one virtual machine monitor."""
 
@@ -379,6 +392,28 @@ class VmmDriver(Protocol):
 
     async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> Machine:
         """Take over a VM that an earlier daemon started, or that was let go of."""
+
+
+@runtime_checkable
+class RestoringDriver(VmmDriver, Protocol):
+    """A driver that declares the feature ``snapshot``: its machines are ``SavedMachine``."""
+
+    async def offers(self, spec: LaunchSpec, cx: Context) -> Mapping[str, str]:
+        """Say what there would be for a VM restored as ``spec`` here and now, by the names that
+        ``needs`` uses. A snapshot is restored only where both are equal. Starts nothing.
+        """
+
+    async def restore(self, spec: LaunchSpec, source: Path, cx: Context) -> SavedMachine:
+        """Start a VM that goes on where the snapshot in the directory ``source`` was taken, with
+        the disks, network and sockets of ``spec``, which is that of another VM when this is to be
+        a copy. What is in ``source`` is known to be what ``snapshot`` wrote; it may vanish as soon
+        as this returns, and is never changed.
+
+        The virtual CPUs stand still until ``resume``, and the network card is unplugged until
+        ``connect``: nothing of the guest gets out before it has been told who it is. On failure,
+        and when it is cancelled, nothing of the VMM is left. Raises what ``start`` raises, and
+        IntegrityError for a snapshot that the VMM does not take.
+        """
 
 
 # --- services --------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -15,7 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from banger_core.config.paths import SOCKET_PATH_MAX, secure_dir
-from banger_core.contracts import ForwardingMachine, HelperMachine
+from banger_core.contracts import (
+    ForwardingMachine,
+    HelperMachine,
+    RestoringDriver,
+    SavedMachine,
+)
 from banger_core.engine import process
 from banger_core.errors import BangerError, Conflict, GuestFailed
 from banger_core.jsonable import from_json, to_json
@@ -119,6 +125,27 @@ class VmmDriverContract(Contract):
         self, subject: Any, cx: FakeContext, banger_paths: Paths
     ) -> None:
         self._run(self._snapshot(subject, cx, banger_paths))
+
+    def test_snapshot_is_restored_and_goes_on(
+        self, subject: Any, cx: FakeContext, banger_paths: Paths
+    ) -> None:
+        self._restores(subject)
+        self._run(self._restore(subject, cx, banger_paths))
+
+    def test_broken_snapshot_starts_nothing(
+        self, subject: Any, cx: FakeContext, banger_paths: Paths
+    ) -> None:
+        self._restores(subject)
+        self._run(self._break(subject, cx, banger_paths))
+
+    def _restores(self, subject: Any) -> None:
+        if not isinstance(subject, RestoringDriver):
+            pytest.skip("this driver restores no snapshots")
+        if why := self.limit():
+            pytest.skip(
+                f"NOT PROVEN for the driver {self.driver} on this host: that a snapshot is "
+                f"restored ({why})"
+            )
 
     def test_failed_start_leaves_nothing(
         self, subject: Any, cx: FakeContext, banger_paths: Paths
@@ -247,6 +274,57 @@ class VmmDriverContract(Contract):
         self.asks(process.alive(machine.process), "a snapshot does not end the VM")
         await self._end(machine)
 
+    async def _restore(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        spec, machine = await self._started(subject, cx, paths)
+        self.asks(isinstance(machine, SavedMachine), "its machines keep SavedMachine")
+        needs, offers = await machine.needs(), await subject.offers(spec, cx)
+        self.asks(needs and needs == offers, f"what was saved here fits here: {needs}, {offers}")
+        into = await self._saved(machine, paths)
+        before = _contents(into)
+        await self._end(machine)
+        self._gone(machine, spec)
+        restored = await subject.restore(spec, into, cx)
+        try:
+            self.asks(process.alive(restored.process), "the VMM runs when restore returns")
+            restored = await self._handed_over(subject, spec, restored, cx)
+            await restored.resume()
+            await restored.connect()
+            await restored.connect()
+            # One that was saved and goes on can be saved again, running or not
+            await restored.snapshot(secure_dir(paths.state / "second"))
+            await restored.pause()
+            for name in ("third", "fourth"):
+                await restored.snapshot(secure_dir(paths.state / name))
+            await restored.resume()
+            self.asks(process.alive(restored.process), "a restored VM goes on")
+        finally:
+            await self._end(restored)
+        self._gone(restored, spec)
+        self.asks(_contents(into) == before, "a snapshot stays as it was written")
+
+    async def _break(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
+        spec, machine = await self._started(subject, cx, paths)
+        into = await self._saved(machine, paths)
+        await self._end(machine)
+        for path in into.iterdir():
+            os.truncate(path, path.stat().st_size // 2)
+        cut = subject.restore(spec, into, cx)
+        await self.refuses(BangerError, cut, "a snapshot that was cut off")
+        for path in into.iterdir():
+            path.unlink()
+        empty = subject.restore(spec, into, cx)
+        await self.refuses(BangerError, empty, "a snapshot with nothing in it")
+        self._gone(machine, spec)
+        self.asks(not any(map(process.alive, cx.spawned)), "nothing runs after a failed restore")
+
+    async def _saved(self, machine: Any, paths: Paths) -> Path:
+        into = secure_dir(paths.state / "snapshot")
+        await machine.pause()
+        await machine.snapshot(into)
+        for path in into.iterdir():
+            self.asks(not path.lstat().st_mode & 0o077, f"only its owner may read {path.name}")
+        return into
+
     async def _fail(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
         spec = self._launched(subject, paths)
         spoiled = replace(spec, argv=(*spec.argv, "--no-such-option-of-any-vmm"))
@@ -322,6 +400,12 @@ class VmmDriverContract(Contract):
 
 def _free(forward: Forward) -> bool:
     return can_bind(forward.host_address, forward.host_port, forward.protocol)
+
+
+def _contents(directory: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()
+    }
 
 
 async def _to_the_end(console: AsyncIterator[bytes]) -> None:

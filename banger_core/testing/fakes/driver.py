@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banger_core.engine import process as processes
-from banger_core.errors import BangerError, HostNotReady
+from banger_core.errors import BangerError, HostNotReady, IntegrityError
 from banger_core.model import LaunchSpec, MachineExit
+from banger_core.store.content import write_atomic
 
 if TYPE_CHECKING:
     from banger_core.contracts import Context
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
 _PROGRAM = str(Path(__file__).with_name("vmm.py"))
 _START_DEADLINE = 10.0
+_VERSION = "1"
+_STATE = "state.json"
 
 
 class FakeDriver:
     """Runs "VMs" that boot in a tenth of a second. One with the label ``guest=stubborn`` does not
-    shut down when it is asked to.
+    shut down when it is asked to, one with ``guest=unchanging`` does not become another.
     """
 
     async def accel(self, wanted: Accel, dirs: VmDirs, cx: Context) -> str:  # noqa: ARG002 - the contract
@@ -40,14 +43,15 @@ class FakeDriver:
         sockets = {name: dirs.runtime / f"{name}.sock" for name in ("console", "helper")}
         end = str(dirs.runtime / "end")
         places = (str(sockets["console"]), str(sockets["helper"]), end)
-        stubborn = ("stubborn",) if plan.labels.get("guest") == "stubborn" else ()
-        argv = ("banger-fake-vmm", host, str(port), *places, *stubborn)
+        nature = plan.labels.get("guest", "")
+        natures = (nature,) if nature in ("stubborn", "unchanging") else ()
+        argv = ("banger-fake-vmm", host, str(port), *places, *natures)
         return LaunchSpec(
             driver="fake",
             argv=argv,
             files={dirs.runtime / "fake.conf": f"accel={accel}\nmemory={plan.memory}\n"},
             sockets=sockets,
-            data={"directory": str(dirs.runtime), "end": end},
+            data={"directory": str(dirs.runtime), "end": end, "memory": plan.memory},
         )
 
     async def start(self, spec: LaunchSpec, cx: Context) -> FakeMachine:
@@ -71,6 +75,22 @@ class FakeDriver:
     async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> FakeMachine:  # noqa: ARG002 - the contract
         """Take it over."""
         return FakeMachine(spec, process)
+
+    async def offers(self, spec: LaunchSpec, cx: Context) -> Mapping[str, str]:  # noqa: ARG002 - the contract
+        """Say what there is."""
+        return _requirements(spec)
+
+    async def restore(self, spec: LaunchSpec, source: Path, cx: Context) -> FakeMachine:
+        """Start it, standing still. Raises IntegrityError for what is no snapshot."""
+        try:
+            json.loads((source / _STATE).read_text())["memory"]
+        except (OSError, ValueError, KeyError) as problem:
+            raise IntegrityError(
+                "the fake VMM takes no such snapshot", cause=str(problem)
+            ) from None
+        machine = await self.start(spec, cx)
+        await machine.pause()
+        return machine
 
 
 class FakeMachine:
@@ -132,8 +152,19 @@ class FakeMachine:
         processes.signal(self._process, signal.SIGCONT)
 
     async def snapshot(self, into: Path) -> None:
-        """Refuse."""
-        raise BangerError(f"the fake driver cannot write a snapshot to {os.fspath(into)}")
+        """Write down how much memory there is."""
+        write_atomic(into / _STATE, json.dumps(_requirements(self._spec)))
+
+    async def needs(self) -> Mapping[str, str]:
+        """Say what a snapshot needs."""
+        return _requirements(self._spec)
+
+    async def connect(self) -> None:
+        """Nothing was cut off: one that stands still reaches nobody."""
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+def _requirements(spec: LaunchSpec) -> dict[str, str]:
+    return {"fake": _VERSION, "memory": str(spec.data["memory"])}

@@ -45,11 +45,12 @@ Client = Callable[[socket.socket], bool]
 
 class Guest:
     """What the helper says; ``clock`` is how far its time is from the host's (seconds). A
-    ``stubborn`` one goes on when it is asked to shut down.
+    ``stubborn`` one goes on when it is asked to shut down, an ``unchanging`` one says no when it
+    is to become another.
     """
 
-    def __init__(self, *, stubborn: bool) -> None:
-        self.clock, self.stubborn = 0.0, stubborn
+    def __init__(self, nature: str) -> None:
+        self.clock, self.nature = 0.0, nature
         self.down = False
 
     def hang_up(self, client: socket.socket) -> bool:
@@ -64,14 +65,16 @@ class Guest:
         for line in filter(None, lines.decode("ascii").splitlines()):
             _, version, number, operation, *argument = line.split()
             answer = self.answer(operation, *argument)
-            client.sendall(f"@banger {version} {number} ok {len(answer)}\n{answer}".encode())
+            refuses = self.nature == "unchanging" and operation == "renew"
+            said = "no" if refuses else "ok"
+            client.sendall(f"@banger {version} {number} {said} {len(answer)}\n{answer}".encode())
         return bool(lines)
 
     def answer(self, operation: str, argument: str = "") -> str:
         """Return what a guest would say."""
         if operation == "time":
             self.clock = int(argument) - time.time()
-        self.down |= operation == "shutdown" and not self.stubborn
+        self.down |= operation == "shutdown" and self.nature != "stubborn"
         now = f"time {time.time() + self.clock:.6f}\nuptime 12.50\n"
         return {"health": now + HEALTH, "stats": now + STATS, "ports": PORTS, "time": now}.get(
             operation, ""
@@ -80,14 +83,14 @@ class Guest:
 
 def main(address: str, port: str, console: str, helper: str, end: str, nature: str = "") -> None:
     """Serve until SIGTERM."""
-    if nature not in ("", "stubborn"):
+    if nature not in ("", "stubborn", "unchanging"):
         sys.exit(f"there is no {nature} guest")
     os.umask(0o077)
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGTERM, lambda *_: None)
-    guest = Guest(stubborn=nature == "stubborn")
+    guest = Guest(nature)
     selector = selectors.DefaultSelector()
     selector.register(wake, selectors.EVENT_READ)
     listen(selector, socket.AF_INET, (address, int(port)), (GREETING, guest.hang_up))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 from banger_core.api import (
     Accel,
     BangerError,
-    Conflict,
     Context,
     Fence,
     GuestFailed,
@@ -23,10 +23,12 @@ from banger_core.api import (
     process_alive,
 )
 from banger_qemu.command import command_line
+from banger_qemu.lastwords import explain_end, last_words
 from banger_qemu.machine import QemuMachine
-from banger_qemu.machines import find_binary, without_name
+from banger_qemu.machines import find_binary
 from banger_qemu.probe import decide
 from banger_qemu.qmp import Qmp
+from banger_qemu.snapshots import open_state, requirements, written_version
 from banger_qemu.tsc import host_tsc_khz
 
 START_DEADLINE = 15.0
@@ -76,15 +78,40 @@ class QemuDriver:
         Raises HostNotReady when it is not installed, Conflict when a port of the host is taken,
         and GuestFailed with its last words when it ends at once.
         """
+        return await self._run(spec, (), QemuMachine.open_gate, cx)
+
+    async def offers(self, spec: LaunchSpec, cx: Context) -> Mapping[str, str]:
+        """Say what a snapshot would find here, restored as ``spec``. Raises HostNotReady."""
+        output = await cx.run([find_binary(spec.argv[0], cx), "--version"], timeout=10)
+        return requirements(spec, written_version(output.decode(errors="replace")))
+
+    async def restore(self, spec: LaunchSpec, source: Path, cx: Context) -> QemuMachine:
+        """Start QEMU with the memory and the devices of the snapshot in ``source``: its CPUs stand
+        still and its card is unplugged. Raises what ``start`` raises, and IntegrityError.
+        """
+        with open_state(source) as state:
+
+            async def begin(machine: QemuMachine) -> None:
+                await machine.take_in(state)
+
+            return await self._run(spec, ("-incoming", "defer"), begin, cx)
+
+    async def _run(
+        self,
+        spec: LaunchSpec,
+        more: tuple[str, ...],
+        begin: Callable[[QemuMachine], Awaitable[None]],
+        cx: Context,
+    ) -> QemuMachine:
         directory = spec.sockets["qmp"].parent
         for socket in spec.sockets.values():
             socket.unlink(missing_ok=True)
         binary = find_binary(spec.argv[0], cx)
-        process = await cx.spawn((binary, *spec.argv[1:]), directory=directory)
+        process = await cx.spawn((binary, *spec.argv[1:], *more), directory=directory)
         machine = QemuMachine(spec, process, None)
         try:
             machine = QemuMachine(spec, process, await self._connect(spec, process))
-            await machine.open_gate()
+            await begin(machine)
         except BaseException:
             await machine.kill()
             raise
@@ -113,21 +140,3 @@ class QemuDriver:
                 "QEMU does not answer", cause=f"nothing on its socket in {START_DEADLINE:g} s"
             )
         raise explain_end(last_words(spec.sockets["qmp"].parent / "vmm.log"))
-
-
-def last_words(log: Path) -> str:
-    """Return the last line that QEMU wrote, without its name before it."""
-    try:
-        with log.open("rb") as file:
-            text = file.read(1 << 16).decode("utf-8", "replace")
-    except OSError:
-        return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return without_name(lines[-1]) if lines else ""
-
-
-def explain_end(words: str) -> BangerError:
-    """Return the error for a QEMU that ended at once, saying ``words``."""
-    if "host forwarding rule" in words:
-        return Conflict("a port of the host is taken", cause=words, hints=["ss -ltnp"])
-    return GuestFailed("QEMU ended at once", cause=words or "it said nothing")

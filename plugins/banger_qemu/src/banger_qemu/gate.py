@@ -11,6 +11,11 @@ from banger_qemu.qmp import Qmp
 CARD_HUB, NETWORK_HUB = 0, 1
 """The card is alone on one hub of QEMU's, the user network on the other, until the gate opens."""
 
+CARD, NETWORK = "card", "net"
+"""What the network device of QEMU's is called that the card is plugged into, behind the gate and
+where there is none.
+"""
+
 _ENDS = (("outside", CARD_HUB), ("inside", NETWORK_HUB))
 
 # "  UDP[HOST_FORWARD]  12   127.85.12.9  5353    10.0.2.15    53     0     0"

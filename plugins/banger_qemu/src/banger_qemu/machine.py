@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from banger_core.api import (
     BangerError,
@@ -14,18 +15,21 @@ from banger_core.api import (
     Fence,
     Forward,
     GuestFailed,
+    IntegrityError,
     LaunchSpec,
     MachineExit,
     ProcessId,
-    UsageProblem,
     process_alive,
     process_status,
     signal_process,
     wait_process,
 )
 from banger_qemu.command import CONSOLE
-from banger_qemu.gate import open_gate
+from banger_qemu.gate import CARD, NETWORK, open_gate
+from banger_qemu.lastwords import last_words
+from banger_qemu.migrate import cancel, load
 from banger_qemu.qmp import Qmp
+from banger_qemu.snapshots import requirements, running_version, write_state
 
 _LAST_WORDS = 1.0
 _RETRY = 0.1
@@ -34,7 +38,7 @@ _CHUNK = 1 << 16
 
 
 class QemuMachine:
-    """Implements ``contracts.Machine`` for one QEMU process, ours or an earlier daemon's."""
+    """Implements ``contracts.SavedMachine`` for one QEMU process, ours or an earlier daemon's."""
 
     def __init__(self, spec: LaunchSpec, process: ProcessId, qmp: Qmp | None) -> None:
         self._spec, self._process, self._qmp = spec, process, qmp
@@ -110,7 +114,10 @@ class QemuMachine:
 
     async def resume(self) -> None:
         """Let the virtual CPUs go on; the guest's clock has stood still meanwhile."""
-        await (await self._control()).execute("cont")
+        control = await self._control()
+        # One that was under way when a daemon died would stop them again at its end
+        await cancel(control)
+        await control.execute("cont")
 
     async def helper(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to the guest's virtio port. Raises GuestFailed for a machine that was started
@@ -158,10 +165,58 @@ class QemuMachine:
         return str(answer).strip()
 
     async def snapshot(self, into: Path) -> None:
-        """Raise UsageProblem: this driver does not declare the feature ``snapshot``."""
-        raise UsageProblem(
-            "the driver qemu does not offer snapshots", cause=f"{into} was not written"
-        )
+        """Write memory and devices into ``into``; see ``snapshots``. The machine stands still
+        meanwhile, and goes on when it ran.
+        """
+        control = await self._control()
+        running = await self._stand_still(control)
+        try:
+            await write_state(control, into)
+        finally:
+            if running:
+                await self.resume()
+
+    async def _stand_still(self, control: Qmp) -> bool:
+        """Stop the CPUs; return whether they ran."""
+        found = await control.execute("query-status")
+        status = found.get("status") if isinstance(found, dict) else None
+        if status == "postmigrate":
+            # QEMU saves no machine twice in a row: in between its CPUs must have run, however short
+            await self.resume()
+        if status != "paused":
+            await control.execute("stop")
+        return status == "running"
+
+    async def needs(self) -> Mapping[str, str]:
+        """Return what must be equal where this machine is to go on."""
+        return requirements(self._spec, await running_version(await self._control()))
+
+    async def connect(self) -> None:
+        """Plug the network card in, and open the gate behind it. Idempotent."""
+        await self.open_gate()
+        await self._plug(up=True)
+
+    async def take_in(self, state: IO[bytes]) -> None:
+        """Have a QEMU that waits for it go on where ``state`` was saved; it stands still and its
+        card is unplugged. Raises IntegrityError with QEMU's last words.
+        """
+        control = await self._control()
+        try:
+            await load(control, state)
+        except GuestFailed as problem:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wait_process(self._process), _LAST_WORDS)
+            words = last_words(self._spec.sockets["qmp"].parent / "vmm.log")
+            raise IntegrityError(
+                "QEMU does not take the snapshot", cause=words or problem.cause
+            ) from problem
+        # What was plugged in when it was saved is so again
+        await self._plug(up=False)
+
+    async def _plug(self, *, up: bool) -> None:
+        if "-netdev" in self._spec.argv:
+            name = CARD if self._spec.data.get("fence") else NETWORK
+            await (await self._control()).execute("set_link", name=name, up=up)
 
     async def close(self) -> None:
         """Close the control connection: QEMU serves one at a time."""

@@ -9,7 +9,7 @@ import socket
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from banger_core.api import GuestFailed
 
@@ -66,7 +66,7 @@ class Qmp:
         finally:
             self._waiting.pop(number, None)
 
-    async def give(self, name: str, end: socket.socket) -> None:
+    async def give(self, name: str, end: socket.socket | IO[bytes]) -> None:
         """Give QEMU a copy of ``end``, which options call ``name``; one at a time."""
         await self._writer.drain()
         with socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno())) as wire:
