@@ -38,7 +38,7 @@ def start() -> None:
 def stop() -> None:
     """Stop the daemon; machines go on running."""
     paths = Paths.from_environment()
-    if found := spawn.running(paths):
+    if found := spawn.running(paths, tell):
         spawn.stop(found[0], paths)
         tell("the daemon has stopped")
     else:
@@ -48,7 +48,7 @@ def stop() -> None:
 @verb(daemon, "status")
 def status(as_json: AsJson = False) -> int:
     """Show how the daemon is doing; exit status 1 when it does not run."""
-    found = spawn.running(Paths.from_environment())
+    found = spawn.running(Paths.from_environment(), tell)
     facts = found[1] if found else {}
     if as_json:
         show_json({"running": bool(found), **facts})

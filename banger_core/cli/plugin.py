@@ -148,7 +148,7 @@ def _tell_difference(index: Index) -> None:
         return tuple(row.get(key) for key in ("name", "distribution", "version", "status"))
 
     with suppress(BangerError):
-        if daemon := running(Paths.from_environment()):
+        if daemon := running(Paths.from_environment(), tell):
             theirs = {fact(row) for row in daemon[0].get(url("plugins"))["plugins"]}
             if theirs != {fact(record.to_dict()) for record in index.plugins}:
                 tell(f"the daemon runs with other plugins; to have it use these: {RESTART}")

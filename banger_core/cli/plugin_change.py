@@ -216,7 +216,7 @@ def _tell_daemon() -> None:
     from banger_core.client.spawn import running
 
     with suppress(BangerError):
-        if running(Paths.from_environment()):
+        if running(Paths.from_environment(), tell):
             tell(f"the daemon goes on with the plugins it has; to change that: {RESTART}")
 
 

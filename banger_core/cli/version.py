@@ -9,6 +9,7 @@ from banger_core.cli.options import AsJson
 from banger_core.client.spawn import running
 from banger_core.config.paths import Paths
 from banger_core.errors import DaemonUnavailable
+from banger_core.ui.console import tell
 from banger_core.ui.human import plain
 from banger_core.ui.jsonout import show_json
 from banger_core.ui.tables import show_details
@@ -31,7 +32,7 @@ def version(as_json: AsJson = False) -> None:
 
 def _daemon() -> str | None:
     try:
-        found = running(Paths.from_environment())
+        found = running(Paths.from_environment(), tell)
     except DaemonUnavailable as problem:
         return problem.summary
     return plain(found[1].get("version")) if found else None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import fspath, geteuid, lstat
 from stat import S_ISSOCK
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from banger_core import __version__
@@ -24,8 +25,13 @@ CALL_TIMEOUT = 120.0
 CONNECT_TIMEOUT = 5.0
 """How long the socket may take to accept (seconds)."""
 
+PROMPT = 1.5
+"""A daemon that is not busy with its past answers sooner than that (seconds)."""
+
 IDLE = 20.0
 """A stream that is silent for this long (seconds) makes the client ask whether all is well."""
+
+_PAUSE = 0.02
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -74,9 +80,13 @@ class Client:
         """``call`` with GET."""
         return self.call("GET", target)
 
-    def status(self) -> dict[str, Any]:
-        """Return how the daemon is doing."""
-        found = self.get(url("status"))
+    def status(self, waiting: Callable[[], None] | None = None) -> dict[str, Any]:
+        """Return how the daemon is doing. ``waiting`` is called whenever it has kept silent for
+        ``PROMPT`` seconds, and raises to give up.
+        """
+        patience, idle = (PROMPT, waiting) if waiting else (CALL_TIMEOUT, _late)
+        with self._exchange("GET", url("status"), None, patience, idle) as response:
+            found = _document(response.read())
         return found if isinstance(found, dict) else {}
 
     def events(self, method: str, target: str, body: Any = None) -> Iterator[dict[str, Any]]:
@@ -138,8 +148,15 @@ def _open(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(CONNECT_TIMEOUT)
-        connection.connect(fspath(path))
+        _connect(connection, fspath(path))
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    except BlockingIOError as problem:
+        connection.close()
+        raise DaemonUnavailable(
+            "bangerd does not answer",
+            cause="as many wait for it as can",
+            hints=["banger daemon logs"],
+        ) from problem
     except OSError as problem:
         connection.close()
         raise DaemonUnavailable("bangerd is not running", cause=str(problem)) from problem
@@ -147,6 +164,22 @@ def _open(path: Path) -> socket.socket:
         connection.close()
         raise DaemonUnavailable(f"{path} cannot be trusted", cause=f"uid {owner} serves it")
     return connection
+
+
+def _connect(connection: socket.socket, path: str) -> None:
+    """Connect, also when the daemon's queue is full for a moment: such a socket fails at once
+    (connect(2), EAGAIN).
+    """
+    deadline = monotonic() + CONNECT_TIMEOUT
+    while True:
+        try:
+            connection.connect(path)
+        except BlockingIOError:
+            if monotonic() > deadline:
+                raise
+            sleep(_PAUSE)
+        else:
+            return
 
 
 def _refusal(response: Response) -> BangerError:

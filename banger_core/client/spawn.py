@@ -13,9 +13,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from banger_core import __version__
-from banger_core.client.client import Client, url
+from banger_core.client.client import PROMPT, Client, url
 from banger_core.config.paths import SOCKET_PATH_MAX, Paths, secure_dir
 from banger_core.errors import BangerError, DaemonUnavailable, HostNotReady
 
@@ -38,16 +39,11 @@ def connect(paths: Paths, tell: Callable[[str], None]) -> Client:
     and DaemonUnavailable when it gave none, when the one that answers is not to be trusted, or when
     it is newer than this program.
     """
-    client = Client(paths.socket)
-    try:
-        status = client.status()
-    except DaemonUnavailable:
-        if paths.socket.exists() and not _is_stale(paths.socket):
-            raise
-        if (found := _elsewhere(paths)) is None:
-            start(paths)
-            found = client, client.status()
-        client, status = found
+    if (found := running(paths, tell)) is None:
+        start(paths, tell)
+        client = Client(paths.socket)
+        found = client, client.status()
+    client, status = found
     theirs = str(status.get("version", ""))
     if theirs == __version__:
         return client
@@ -61,19 +57,25 @@ def connect(paths: Paths, tell: Callable[[str], None]) -> Client:
         "replacing it; virtual machines go on running"
     )
     stop(client, paths)
-    start(paths)
-    return client
+    start(paths, tell)
+    return Client(paths.socket)
 
 
-def running(paths: Paths) -> tuple[Client, dict[str, object]] | None:
-    """Return a client of the running daemon of whatever version and its status, or None."""
+def running(
+    paths: Paths, tell: Callable[[str], None] | None = None
+) -> tuple[Client, dict[str, Any]] | None:
+    """Return a client of the running daemon of whatever version and its status, or None.
+
+    ``tell`` hears of one that keeps silent; without it nothing is waited for. Raises
+    DaemonUnavailable when it keeps silent for long.
+    """
     client = Client(paths.socket)
     try:
-        return client, client.status()
+        return client, client.status(_Patience(paths.socket, tell))
     except DaemonUnavailable:
         if paths.socket.exists() and not _is_stale(paths.socket):
             raise
-        return _elsewhere(paths)
+        return _elsewhere(paths, tell)
 
 
 def stop(client: Client, paths: Paths) -> None:
@@ -85,22 +87,28 @@ def stop(client: Client, paths: Paths) -> None:
     deadline = time.monotonic() + PATIENCE
     while not _is_free(paths.daemon_lock):
         if time.monotonic() > deadline:
+            from banger_core.client.holder import described, lock_holder
+
+            holder = described(lock_holder(paths.daemon_lock))
             raise DaemonUnavailable(
                 "the daemon does not stop",
-                cause=f"it still holds {paths.daemon_lock} after {PATIENCE:.0f} s",
+                cause=f"{holder} still holds {paths.daemon_lock} after {PATIENCE:.0f} s",
                 hints=["banger daemon logs"],
             )
         time.sleep(_PAUSE)
 
 
-def start(paths: Paths) -> None:
+def start(paths: Paths, tell: Callable[[str], None]) -> None:
     """Start a daemon and return when one answers on the socket.
 
-    Raises DaemonUnavailable, or the reason that the daemon gave.
+    ``tell`` hears who holds the lock of the daemon and does not answer. Raises DaemonUnavailable,
+    or the reason that the daemon gave.
     """
     for directory in (paths.state, paths.runtime):
         secure_dir(directory)
-    deadline = time.monotonic() + PATIENCE
+    began = time.monotonic()
+    deadline = began + PATIENCE
+    locked_out = _LockedOut(paths.daemon_lock, tell, began + PROMPT)
     log = paths.daemon_log
     offset = log.stat().st_size if log.exists() else 0
     child: int | None = None
@@ -112,13 +120,71 @@ def start(paths: Paths) -> None:
             child = None
             if status:
                 raise _died(log, offset)
+            locked_out.look()
         if time.monotonic() > deadline:
             raise DaemonUnavailable(
                 f"the daemon does not answer {PATIENCE:.0f} s after its start",
-                cause=_last_line(log, offset),
+                cause=locked_out.cause or _last_line(log, offset),
                 hints=["banger daemon logs"],
             )
         time.sleep(_PAUSE)
+
+
+class _Patience:
+    """With a daemon that has been reached and keeps silent: it may settle its past, or hang."""
+
+    def __init__(self, path: Path, tell: Callable[[str], None] | None) -> None:
+        self._path, self._tell = path, tell
+        self._began = time.monotonic()
+        self._told = False
+
+    def __call__(self) -> None:
+        """Say once who keeps silent. Raises DaemonUnavailable when it has for too long."""
+        from banger_core.client.holder import described, listener
+
+        pid = listener(self._path)
+        silent = time.monotonic() - self._began
+        if self._tell is None or silent > PATIENCE:
+            raise DaemonUnavailable(
+                "bangerd does not answer",
+                cause=f"{described(pid)} has kept silent for {silent:.0f} s",
+                hints=[
+                    "banger daemon logs",
+                    f"kill -9 {pid or 'PID'} if it hangs: virtual machines go on running",
+                ],
+            )
+        if not self._told:
+            self._told = True
+            self._tell(f"waiting for the daemon, {described(pid)}, which does not answer yet")
+
+
+class _LockedOut:
+    """Another holds the daemon's lock and serves no socket: a daemon that comes or goes, or what is
+    no daemon at all.
+    """
+
+    def __init__(self, lock: Path, tell: Callable[[str], None], after: float) -> None:
+        self._lock, self._tell, self._after = lock, tell, after
+        self.cause = ""
+
+    def look(self) -> None:
+        """Say once who it is, when that takes long. Raises DaemonUnavailable when waiting is of no
+        use.
+        """
+        from banger_core.client.holder import described, is_daemon, lock_holder
+
+        if time.monotonic() < self._after:
+            return
+        pid = lock_holder(self._lock)
+        if pid is not None and not is_daemon(pid):
+            raise DaemonUnavailable(
+                f"{self._lock} is locked by another program",
+                cause=f"{described(pid)} holds it, so no daemon can start",
+                hints=[f"end process {pid}, then run the command again"],
+            )
+        if not self.cause:
+            self.cause = f"{described(pid)} holds {self._lock} and does not answer"
+            self._tell(f"waiting: {self.cause}")
 
 
 def _answers(path: Path, deadline: float) -> bool:
@@ -171,7 +237,9 @@ def _ended(child: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if pid else None
 
 
-def _elsewhere(paths: Paths) -> tuple[Client, dict[str, object]] | None:
+def _elsewhere(
+    paths: Paths, tell: Callable[[str], None] | None
+) -> tuple[Client, dict[str, Any]] | None:
     """Return the daemon of this state that has its socket elsewhere: the one who started it had
     another runtime directory.
     """
@@ -185,7 +253,7 @@ def _elsewhere(paths: Paths) -> tuple[Client, dict[str, object]] | None:
         os.close(handle)
     client = Client(Path(os.fsdecode(place)))
     try:
-        status = client.status()
+        status = client.status(_Patience(client.path, tell))
     except (DaemonUnavailable, ValueError):
         return None
     # The runtime directory may serve another state by now

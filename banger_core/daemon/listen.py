@@ -59,11 +59,18 @@ def _remove_stale(path: Path) -> None:
         probe.settimeout(1)
         try:
             probe.connect(os.fspath(path))
-        except OSError:
+        except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             return
+        except FileNotFoundError:
+            return
+        except OSError as problem:
+            # Somebody listens whose queue is full, or whom we may not ask
+            cause = problem.strerror or str(problem)
+        else:
+            cause = "it does not hold the daemon's lock"
     raise DaemonUnavailable(
-        f"something else answers on {path}",
-        cause="it does not hold the daemon's lock",
-        hints=["banger daemon stop"],
+        f"something else listens on {path}",
+        cause=cause,
+        hints=["banger daemon stop", f"ss --listening --processes --unix | grep {path}"],
     )

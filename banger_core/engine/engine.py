@@ -148,6 +148,12 @@ class Engine:
         """What the serial console of a VM said, bounded."""
         ring = self._consoles.get(vm_id)
         if ring is None:
-            directory = secure_dir(self.paths.vm_state(vm_id))
-            ring = self._consoles[vm_id] = ConsoleRing(directory / "console.log")
+            # Where there is no such VM any more no directory is made for it
+            ring = ConsoleRing(self.paths.vm_state(vm_id) / "console.log")
+            self._consoles[vm_id] = ring
         return ring
+
+    def close_console(self, vm_id: str) -> None:
+        """Let go of the console of a VM that is no more; whoever follows it sees its end."""
+        if ring := self._consoles.pop(vm_id, None):
+            ring.close()

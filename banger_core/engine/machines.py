@@ -264,7 +264,10 @@ class MachineRoom:
         await self._engine.effects.undo(record.id, operation=operation)
         await afailpoint(DELETE_UNDONE)
         await self._let_go(record.id)
+        self._engine.close_console(record.id)
         self._engine.records.remove_vm(record.id)
+        # Whoever waits for it has it, and finds no VM
+        self._locks.pop(record.id, None)
         self._engine.events.publish("vm.deleted", vm=record.id, name=record.name)
 
     # --- watching ----------------------------------------------------------------------------

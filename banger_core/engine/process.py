@@ -44,6 +44,10 @@ exec "$@" </dev/null >&2
 """
 
 
+_REMEMBERED = 1000
+"""So many exit statuses are kept, the latest."""
+
+
 class _Detached(subprocess.Popen[bytes]):
     """A child that may outlive us: its being alive at our end is no mistake to warn about."""
 
@@ -223,6 +227,8 @@ def _reap(process: ProcessId) -> None:
     if child is not None and (status := child.poll()) is not None:
         _statuses[process] = status
         _children.pop(process, None)
+        while len(_statuses) > _REMEMBERED:
+            del _statuses[next(iter(_statuses))]
 
 
 async def _readable(handle: int) -> None:

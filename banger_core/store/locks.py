@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from banger_core.errors import Conflict
@@ -54,8 +55,9 @@ class FileLock:
         if not _is_still(handle, self.path):
             os.close(handle)
             return self.try_acquire()
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, b"%d\n" % os.getpid(), 0)
+        with suppress(OSError):  # A full disk: the pid is for messages, the lock is the kernel's
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, b"%d\n" % os.getpid(), 0)
         self._handle = handle
         return True
 

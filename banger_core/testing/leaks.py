@@ -20,15 +20,17 @@ def children() -> set[int]:
     return {pid for pid in found if _runs(pid)}
 
 
-def processes_using(place: Path) -> set[int]:
-    """Return the processes, whosever children, that have ``place`` in arguments or environment."""
-    wanted = os.fsencode(place)
+def processes_using(*places: Path) -> set[int]:
+    """Return the processes, whosever children, that have one of ``places`` in arguments or
+    environment.
+    """
+    wanted = [os.fsencode(place) for place in places]
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
                 facts = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-                if wanted in facts and _runs(int(entry.name)):
+                if any(place in facts for place in wanted) and _runs(int(entry.name)):
                     found.add(int(entry.name))
     return found
 
@@ -38,7 +40,7 @@ def end(pids: set[int]) -> list[str]:
     deadline = time.monotonic() + _GRACE
     while (left := {pid for pid in pids if _runs(pid)}) and time.monotonic() < deadline:
         time.sleep(0.02)
-    commands = [_command(pid) for pid in sorted(left)]
+    commands = [f"{pid}: {command(pid)[:200]}".rstrip(": ") for pid in sorted(left)]
     for pid in left:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
@@ -57,16 +59,17 @@ def changed(before: dict[str, str]) -> list[str]:
     )
 
 
+def command(pid: int) -> str:
+    """Return the command line of a process; empty when it is gone."""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        return words.decode(errors="replace").strip()
+    return ""
+
+
 def _runs(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except OSError:
         return False
     return state not in (b"Z", b"X")
-
-
-def _command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-        return f"{pid}: {words.decode(errors='replace').strip()[:200]}"
-    return str(pid)

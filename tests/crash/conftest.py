@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,12 +20,15 @@ from typing import Any
 
 import pytest
 
-from banger_core.client.client import Client
+from banger_core.client.client import Client, url
+from banger_core.client.operations import Operation
+from banger_core.config.paths import Paths
 from banger_core.engine.effects import RUN_KINDS
 from banger_core.errors import DaemonUnavailable
 from banger_core.testing import leaks
 from banger_core.testing.fakes import CONFIG
 from banger_core.testing.install import install_plugin
+from banger_core.testing.ledger import Ledger, take
 
 TIMEOUT = 60
 DAEMON = b"banger_core.daemon"
@@ -51,6 +55,10 @@ class House:
     def runtime(self) -> Path:
         return self.home / "run"
 
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.home / "config", self.state, self.home / "cache", self.runtime)
+
     # --- doing -------------------------------------------------------------------------------
 
     def popen(self, *words: str, **env: str) -> subprocess.Popen[str]:
@@ -72,6 +80,21 @@ class House:
         done = self.run(*words)
         assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stderr}\n{self.log()}"
         return done.stdout
+
+    def operate(self, method: str, *segments: str, body: Any = None, **query: object) -> Any:
+        """Have the daemon do something, as the command line would ask it, and return the result.
+        Raises what it failed with.
+        """
+        client = Client(self.runtime / "bangerd.sock")
+        return Operation(client, method, url(*segments, **query), body).follow(lambda _: None)
+
+    def create(self, name: str, *, start: bool = True) -> Any:
+        """``vm run -d --name NAME`` (or ``vm create``) without a process for it."""
+        return self.operate("POST", "vms", body={"request": {"name": name}, "start": start})
+
+    def delete(self, name: str) -> None:
+        """``vm delete --force NAME`` without a process for it."""
+        self.operate("DELETE", "vms", name, force=True)
 
     def daemon(self, failpoint: str = "") -> subprocess.Popen[bytes]:
         """Start a daemon ourselves, so that we see how it ends; return when it answers."""
@@ -96,13 +119,19 @@ class House:
         except DaemonUnavailable:
             return None
 
-    def until(self, what: Callable[[], Any]) -> Any:
-        """Wait until ``what`` gives something true, and return that."""
+    def until(self, what: Callable[[], Any], why: Callable[[], str] = str) -> Any:
+        """Wait until ``what`` gives something true, and return that; else ``why`` says more."""
         deadline = time.monotonic() + TIMEOUT
         while not (found := what()):
-            assert time.monotonic() < deadline, self.log()
+            assert time.monotonic() < deadline, f"{why()}\n{self.log()}"
             time.sleep(0.02)
         return found
+
+    def greeting(self, name: str) -> bytes:
+        """What a machine says to those who reach it as its note tells."""
+        note = json.loads(self.paths.note(name).read_text())
+        with socket.create_connection((note["host"], note["port"]), timeout=TIMEOUT) as reached:
+            return reached.recv(64)
 
     # --- looking -----------------------------------------------------------------------------
 
@@ -132,6 +161,20 @@ class House:
 
     def daemon_pids(self) -> set[int]:
         return self.processes(DAEMON)
+
+    def ledger(self) -> Ledger:
+        return take(self.paths)
+
+    def settled(self, before: Ledger) -> None:
+        """Wait until everything is as it was; what stays different is told."""
+        left: list[str] = []
+
+        def same() -> bool:
+            now = self.ledger()
+            left[:] = (now if before.of("fd") else now.without("fd")).since(before)
+            return not left
+
+        self.until(same, lambda: "\n".join(left))
 
     def leftovers(self) -> list[str]:
         """Whatever is there and belongs to nothing that the records know, or is in doubt."""

@@ -127,7 +127,7 @@ def test_the_loser_of_a_race_waits_for_the_one_who_leaves(paths):
 @pytest.mark.parametrize("older", ["0.0.9", "", f"{__version__}.dev1"])
 def test_an_older_daemon_is_replaced_and_it_is_said(paths, monkeypatch, older):
     monkeypatch.setenv("SMALL_VERSION", older)
-    spawn.start(paths)
+    spawn.start(paths, print)
     monkeypatch.delenv("SMALL_VERSION")
     told = []
     assert spawn.connect(paths, told.append).status()["version"] == __version__
@@ -138,7 +138,7 @@ def test_an_older_daemon_is_replaced_and_it_is_said(paths, monkeypatch, older):
 
 def test_a_newer_daemon_is_left_alone(paths, monkeypatch):
     monkeypatch.setenv("SMALL_VERSION", "999.0")
-    spawn.start(paths)
+    spawn.start(paths, print)
     with pytest.raises(DaemonUnavailable, match="is older than the running daemon"):
         spawn.connect(paths, print)
     assert len(born(paths)) == 1
