@@ -48,7 +48,9 @@ def test_distributions_hold_what_they_should(built, package):
     assert metadata["License-Expression"] == "Apache-2.0"
     assert _licence(made.wheel) == (ROOT / "LICENSE").read_text()
     assert metadata.get_payload().startswith("# ")
-    if package != ROOT:
+    if package == ROOT:
+        assert [name for name in names if name.endswith(".data/data/share/man/man1/banger.1")]
+    else:
         requires = metadata.get_all("Requires-Dist")
         assert any(need.startswith("banger") for need in requires), "a plugin needs the core"
     with tarfile.open(made.sdist) as archive:

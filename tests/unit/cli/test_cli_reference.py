@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import typer
 
 from banger_core.cli.app import MEMBERS, command
@@ -14,17 +16,39 @@ from banger_core.cli.group import Group, Noun
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_page_is_up_to_date(home):
-    subprocess.run([sys.executable, ROOT / "scripts" / "generate_cli.py", "--check"], check=True)
+GENERATORS = ["generate_cli.py", "generate_man.py"]
+MANUAL = ROOT / "docs" / "man" / "banger.1"
 
 
-def test_a_stale_page_is_found(home, tmp_path):
-    (tmp_path / "scripts").mkdir()
-    script = tmp_path / "scripts" / "generate_cli.py"
-    script.write_bytes((ROOT / "scripts" / "generate_cli.py").read_bytes())
+@pytest.mark.parametrize("name", GENERATORS)
+def test_the_page_is_up_to_date(home, name):
+    subprocess.run([sys.executable, ROOT / "scripts" / name, "--check"], check=True)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_stale_page_is_found(home, tmp_path, name):
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    script = tmp_path / "scripts" / name
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, check=False)
     assert done.returncode == 1
     assert b"out of date" in done.stderr
+
+
+def test_the_manual_has_every_command():
+    text = MANUAL.read_text()
+    root = command()
+    for path, _ in leaves(root, typer.Context(root, info_name="banger")):
+        assert f'.SS "{path} '.replace("-", "\\-") in text, path
+
+
+@pytest.mark.parametrize(
+    "words", [["man", "--warnings", "-l"], ["groff", "-man", "-ww", "-Tutf8", "-z"]]
+)
+def test_roff_has_nothing_to_complain_about(words):
+    if not shutil.which(words[0]):
+        pytest.skip(f"{words[0]} is not here")
+    done = subprocess.run([*words, MANUAL], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def leaves(made, context):
