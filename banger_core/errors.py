@@ -44,11 +44,13 @@ class BangerError(Exception):
     """An expected failure: one line on what failed, one on why, and what to do next.
 
     ``summary`` says what failed, ``cause`` why (may be empty), ``hints`` are commands or actions
-    to try, best first. ``code`` is stable and meant for programs; subclasses set it.
+    to try, best first. ``code`` is stable and meant for programs; subclasses set it, and
+    ``advice``: what helps in general, which is shown where there is no hint.
     """
 
     code: ClassVar[str] = "failed"
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    advice: ClassVar[str] = ""
 
     def __init__(self, summary: str, *, cause: str = "", hints: Iterable[str] = ()) -> None:
         super().__init__(summary)
@@ -57,6 +59,11 @@ class BangerError(Exception):
         self.hints = tuple(hints)
         self.operation = ""
 
+    @property
+    def tries(self) -> tuple[str, ...]:
+        """What is shown as ``try:`` lines: the hints, or else the advice."""
+        return self.hints or tuple(filter(None, [self.advice]))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: ``code``, ``error``, ``cause``, ``try`` and ``operation``."""
         return {
@@ -64,7 +71,7 @@ class BangerError(Exception):
             "exit_code": int(self.exit_code),
             "error": self.summary,
             "cause": self.cause,
-            "try": list(self.hints),
+            "try": list(self.tries),
             "operation": self.operation,
         }
 
@@ -91,12 +98,20 @@ class UsageProblem(BangerError):
 
 
 class NotFound(UsageProblem):
-    """A thing was named that does not exist. Lists what does, nearest names first."""
+    """A thing was named that does not exist. Lists what does, nearest names first, unless there
+    is a ``cause`` that says more.
+    """
 
     code = "not-found"
 
     def __init__(
-        self, kind: str, name: str, known: Iterable[str] = (), *, hints: Iterable[str] = ()
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str] = (),
+        *,
+        cause: str = "",
+        hints: Iterable[str] = (),
     ) -> None:
         from difflib import get_close_matches
 
@@ -104,9 +119,11 @@ class NotFound(UsageProblem):
         near = get_close_matches(name, names, n=3, cutoff=0.5)
         shown = near + [other for other in names if other not in near]
         more = f", … {len(shown) - 8} more" if len(shown) > 8 else ""
-        cause = f"there is: {', '.join(shown[:8])}{more}" if shown else f"there is no {kind} yet"
+        listed = f"there is: {', '.join(shown[:8])}{more}" if shown else f"there is no {kind} yet"
         advice = [f"did you mean {near[0]}?"] if near else []
-        super().__init__(f"no {kind} named {name!r}", cause=cause, hints=[*advice, *hints])
+        super().__init__(
+            f"no {kind} named {name!r}", cause=cause or listed, hints=[*advice, *hints]
+        )
 
 
 class Blocked(BangerError):
@@ -120,6 +137,7 @@ class HostNotReady(BangerError):
     """The host lacks something: a program, a permission, a device, memory."""
 
     code = "host-not-ready"
+    advice = "banger doctor"
     exit_code = ExitCode.HOST
 
 
@@ -127,6 +145,7 @@ class NoSpace(HostNotReady):
     """A file system is full; what was half written has been removed."""
 
     code = "no-space"
+    advice = "df -h"
 
 
 class PluginError(BangerError):
@@ -165,30 +184,35 @@ class IntegrityError(BangerError):
     """Bytes are not what was promised: digest, size or signature do not match."""
 
     code = "integrity"
+    advice = "run the command again; when it stays so, tell whoever published it"
 
 
 class HostileInput(BangerError):
     """An image, archive or guest tried something it must not (escape, bomb, absurd header)."""
 
     code = "hostile-input"
+    advice = "take another one, or tell whoever made it: nothing of it is used"
 
 
 class Unreachable(BangerError):
     """A server could not be reached, or answered with an error."""
 
     code = "unreachable"
+    advice = "check the network, and run the command again"
 
 
 class GuestFailed(BangerError):
     """The guest did not start, did not answer in time, or ended by itself."""
 
     code = "guest"
+    advice = "banger vm list, then banger vm logs NAME"
 
 
 class DaemonUnavailable(BangerError):
     """The daemon cannot be reached, started or trusted."""
 
     code = "daemon"
+    advice = "banger daemon logs"
 
 
 class Interrupted(BangerError):

@@ -26,7 +26,11 @@ def trusted_context() -> ssl.SSLContext:
     for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         place = os.environ.get(variable)
         if place and not Path(place).exists():
-            raise UsageProblem(f"{variable} names what is not there", cause=repr(place))
+            raise UsageProblem(
+                f"{variable} names what is not there",
+                cause=repr(place),
+                hints=[f"ls -ld {place}", f"unset {variable}"],
+            )
     context = ssl.create_default_context()
     if not _has_list():
         # A Python that was built elsewhere looks where its builder had the list

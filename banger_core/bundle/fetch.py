@@ -132,4 +132,8 @@ def _astray(url: str, cause: str) -> HostileInput:
 
 
 def _refused(url: str, cause: str) -> UsageProblem:
-    return UsageProblem(f"{quoted(url)} is not fetched", cause=cause)
+    return UsageProblem(
+        f"{quoted(url)} is not fetched",
+        cause=cause,
+        hints=["banger image import https://HOST/PATH, or the path of a file"],
+    )

@@ -93,7 +93,11 @@ def copy(
     froms, to = [_parse(source) for source in sources], _parse(target)
     vm = _only_machine(froms, to)
     if "-" in sources and len(sources) > 1:
-        raise UsageProblem("- cannot be copied together with other files")
+        raise UsageProblem(
+            "- cannot be copied together with other files",
+            cause="- stands for one stream",
+            hints=["banger vm cp - VM:PATH"],
+        )
     began = time.monotonic()
     lasting = resume and "-" not in (*sources, target)
     show = reporting(quiet=quiet or as_json or target == "-")
@@ -119,7 +123,11 @@ def _parse(word: str) -> str | _Remote:
     if path == "~" or path.startswith("~/"):
         path = path[2:]
     if "\0" in path:
-        raise UsageProblem("no path holds a NUL")
+        raise UsageProblem(
+            "no path holds a NUL",
+            cause="no file can have such a name",
+            hints=["banger vm cp VM:PATH ."],
+        )
     return _Remote(vm, os.fsencode(path) or b".")
 
 
@@ -159,7 +167,7 @@ def connected(vm: str, *, resume: bool) -> Iterator[Sftp]:
             raise Interrupted(
                 "the copy was interrupted",
                 cause=problem.cause,
-                hints=["the same command goes on where it stopped"] if resume else [],
+                hints=["run the same command again: it goes on where it stopped"] if resume else [],
             ) from None
 
 
@@ -186,7 +194,11 @@ def _fetch(
         work.fetch(sources, *local_target(target, many=len(sources) > 1))
         return work
     if len(sources) > 1:
-        raise UsageProblem("only one file can be copied to -")
+        raise UsageProblem(
+            "only one file can be copied to -",
+            cause="several would run into each other",
+            hints=["banger vm cp VM:PATH DIRECTORY"],
+        )
     work.stream(sources[0], lambda data: _write_output(session, data))
     return work
 
@@ -249,4 +261,8 @@ def _tell(summary: Summary, seconds: float, *, as_json: bool, quiet: bool) -> No
     if summary.failures > _SHOWN:
         lines.append(f"… {summary.failures - _SHOWN} more")
     files = "one file" if summary.failures == 1 else f"{summary.failures} files"
-    raise BangerError(f"{files} could not be copied", cause="\n".join(lines))
+    raise BangerError(
+        f"{files} could not be copied",
+        cause="\n".join(lines),
+        hints=["mend that, and run the command again"],
+    )

@@ -62,6 +62,7 @@ def stats(
         raise UsageProblem(
             f"--interval {interval:g} is not possible",
             cause=f"it is {SHORTEST:g} to {LONGEST:g} seconds",
+            hints=["--interval 1"],
         )
     client = link()
     found = find_vms(client, references) if references else {}

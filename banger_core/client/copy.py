@@ -192,7 +192,7 @@ class Copy:
                 raise NoSpace(
                     f"{os.fsdecode(shown)!r} cannot be written",
                     cause=os.strerror(problem.errno),
-                    hints=["df -h .", "the same command goes on where it stopped"],
+                    hints=["df -h .", "run the same command again: it goes on where it stopped"],
                 ) from None
             self._fail(shown, os.strerror(problem.errno) if problem.errno else str(problem))
 

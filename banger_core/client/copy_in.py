@@ -118,7 +118,11 @@ class CopyIn(Copy):
                 hints=[f"banger vm exec {self._vm} -- mkdir -p {shown}"],
             )
         if kind and kind != stat.S_IFREG:
-            raise UsageProblem(f"{shown!r} is neither a file nor a directory in the machine")
+            raise UsageProblem(
+                f"{shown!r} is neither a file nor a directory in the machine",
+                cause="a copy replaces files only",
+                hints=[f"banger vm exec {self._vm} -- ls -l {shown}"],
+            )
         if kind:
             target = yield self._s.real_path(target)
         directory, slash, name = target.rpartition(b"/")

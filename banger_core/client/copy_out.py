@@ -288,7 +288,11 @@ def local_target(target: str, *, many: bool) -> tuple[bytes, bytes]:
             hints=[f"banger vm cp VM:PATH - > {target}"],
         )
     if not os.path.isdir(directory):  # noqa: PTH112
-        raise UsageProblem(f"there is no directory {os.fsdecode(directory)!r}")
+        raise UsageProblem(
+            f"there is no directory {os.fsdecode(directory)!r}",
+            cause="copies go into a directory that exists",
+            hints=[f"mkdir -p {os.fsdecode(directory)}"],
+        )
     return directory, name
 
 

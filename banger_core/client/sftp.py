@@ -150,7 +150,11 @@ class Sftp:
     def _greet(self, frame: bytes) -> None:
         fields = Fields(frame[1:])
         if frame[0] != wire.VERSION or fields.u32() != 3:
-            raise GuestFailed(f"{self._name} does not speak version 3 of SFTP")
+            raise GuestFailed(
+                f"{self._name} does not speak version 3 of SFTP",
+                cause="something else than banger's own server answers",
+                hints=[f"banger vm restart {self._name}"],
+            )
         while fields.more():
             if len(self.extensions) >= _EXTENSIONS_MAX:
                 raise HostileInput(f"{self._name} offers more extensions than there are")

@@ -209,4 +209,8 @@ def _remove(place: Path) -> None:
 
     shutil.rmtree(place, onerror=open_up)
     if place.exists():
-        raise BangerError(f"{place} cannot be removed", hints=[f"rm -r {place}"])
+        raise BangerError(
+            f"{place} cannot be removed",
+            cause="something in it stays, though its directories were opened",
+            hints=[f"rm -r {place}"],
+        )

@@ -117,7 +117,7 @@ async def _go(place: str, lifeline: int) -> int:
 def _tell(problem: BangerError) -> None:
     lines = [f"error: {problem.summary}"]
     lines += [f"cause: {problem.cause}"] if problem.cause else []
-    lines += [f"try: {hint}" for hint in problem.hints]
+    lines += [f"try: {hint}" for hint in problem.tries]
     sys.stderr.write("\n".join(lines) + "\n")
 
 

@@ -47,16 +47,26 @@ async def read_body(request: Request, kind: type[B]) -> B:
     async for chunk in request.stream():
         raw += chunk
         if len(raw) > BODY_LIMIT:
-            raise UsageProblem("the request is too large", cause=f"the limit is {BODY_LIMIT} bytes")
+            raise UsageProblem(
+                "the request is too large",
+                cause=f"the limit is {BODY_LIMIT} bytes",
+                hints=["GET /openapi.json says what is taken"],
+            )
     try:
         return kind.model_validate(json.loads(raw or b"{}"))
     except json.JSONDecodeError as problem:
-        raise UsageProblem("the request is no JSON", cause=str(problem)) from problem
+        raise UsageProblem(
+            "the request is no JSON",
+            cause=str(problem),
+            hints=["GET /openapi.json says what is taken"],
+        ) from problem
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UsageProblem(
-            "the request does not fit", cause=f"{where}: {first['msg']}"
+            "the request does not fit",
+            cause=f"{where}: {first['msg']}",
+            hints=["GET /openapi.json says what is taken"],
         ) from problem
 
 

@@ -118,7 +118,9 @@ def _read(place: str) -> str:
         ) from None
     if len(data) > SPEC_MAX:
         raise UsageProblem(
-            f"the specification {place} is too long", cause=f"it has more than {SPEC_MAX} bytes"
+            f"the specification {place} is too long",
+            cause=f"it has more than {SPEC_MAX} bytes",
+            hints=["docs/howto/foreground.md has an example"],
         )
     return text
 

@@ -62,5 +62,6 @@ def _interval(request: Request) -> float:
         raise UsageProblem(
             f"interval {text[:40]!r} is not possible",
             cause=f"it is {least:g} to {most:g} seconds",
+            hints=[f"interval={least:g}"],
         )
     return interval

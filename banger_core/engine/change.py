@@ -16,7 +16,7 @@ from banger_core.errors import Conflict, UsageProblem
 from banger_core.model import VmRecord, VmRequest, VmState
 from banger_core.plan.limits import check_growth, check_memory, check_vcpu
 from banger_core.rootfs.qcow2 import overlay_room
-from banger_core.sizes import format_size
+from banger_core.sizes import format_size, size_argument
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine
@@ -95,6 +95,7 @@ def _grown(engine: Engine, record: VmRecord, wanted: Change) -> dict[str, int]:
             raise UsageProblem(
                 f"the disk of {record.name} cannot become {format_size(size)}",
                 cause=f"it was made to grow to {format_size(room)}",
+                hints=[f"banger vm set {record.name} --disk-size {size_argument(room)}"],
             )
         found["disk_size"] = size
     if wanted.work_disk is not None:

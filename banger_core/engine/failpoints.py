@@ -47,6 +47,7 @@ def check_environment() -> None:
             raise UsageProblem(
                 f"no failpoint named {name!r}",
                 cause=f"{VARIABLE} may name: {', '.join(sorted(POINTS))}",
+                hints=[f"unset {VARIABLE}"],
             )
 
 
@@ -72,7 +73,11 @@ def _act(name: str) -> bool:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "error":
-        raise BangerError(f"failpoint {name} was reached", cause=f"{VARIABLE} asks for an error")
+        raise BangerError(
+            f"failpoint {name} was reached",
+            cause=f"{VARIABLE} asks for an error",
+            hints=[f"unset {VARIABLE}"],
+        )
     return action == "hang"
 
 

@@ -79,6 +79,7 @@ class ImageBuilder:
             raise UsageProblem(
                 "there is nothing to build",
                 cause="one of a script, which is not empty, and packages is needed",
+                hints=["banger image build --script FILE", "banger image build --packages dev"],
             )
         base = engine.images.find(wanted.base)
         check_files(base)
@@ -180,7 +181,10 @@ def _flatten(disk: Path, rootfs: Path, size: int, operation: Operation) -> tuple
             raise GuestFailed(
                 "the machine did not shut down cleanly",
                 cause="its root file system was still in use when it ended",
-                hints=["stop what hangs at the end of the script", "a longer vm.stop_grace"],
+                hints=[
+                    "stop what hangs at the end of the script",
+                    "set a longer stop_grace in [vm]",
+                ],
             )
         # What the guest may leave to be settled: orphaned inodes, counts
         run_tool(["e2fsck", "-f", "-p", str(temporary)], fine=(0, 1))

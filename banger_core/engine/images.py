@@ -202,7 +202,7 @@ class ImageStore:
             names = ", ".join(sorted(vm.name for vm in users))
             raise Conflict(
                 f"image {image.name} is in use",
-                cause=f"VMs made of it: {names}",
+                cause=f"machines are made of it: {names}",
                 hints=[f"banger vm delete {names.replace(',', '')}"],
             )
         async with self.changing(image.id):

@@ -164,7 +164,11 @@ async def spawn(argv: Sequence[str], *, directory: Path) -> ProcessId:
             hints=[install_command(argv[0].rpartition("/")[2])],
         )
     if (last := recorded(directory)) and alive(last):
-        raise Conflict(f"{directory} already has a running process", cause=f"its pid is {last.pid}")
+        raise Conflict(
+            f"{directory} already has a running process",
+            cause=f"its pid is {last.pid}",
+            hints=[f"ps -fp {last.pid}"],
+        )
     try:
         process = await in_thread(_launch, list(argv), directory)
     except asyncio.CancelledError:
@@ -207,6 +211,7 @@ def _launch(argv: list[str], directory: Path) -> ProcessId:
             raise BangerError(
                 f"cannot start {argv[0]}",
                 cause=_last_line(directory / LOG) or f"{record} could not be written",
+                hints=[f"cat {directory / LOG}"],
             )
         child.stdin.write(b"go\n")
         child.stdin.flush()

@@ -62,7 +62,9 @@ async def run(
     except TimeoutError:
         await _end(transport, talk)
         raise BangerError(
-            f"{argv[0]} took longer than {timeout:g} s", hints=[f"try by hand: {command}"]
+            f"{argv[0]} took longer than {timeout:g} s",
+            cause="it was ended",
+            hints=[f"try by hand: {command}"],
         ) from None
     except BaseException:
         await _end(transport, talk)
@@ -104,7 +106,13 @@ class _Conversation(asyncio.SubprocessProtocol):
             self.output += data
             if len(self.output) > OUTPUT_LIMIT and not self.over.done():
                 limit = f"{OUTPUT_LIMIT >> 20} MiB"
-                self.over.set_exception(BangerError(f"{self._name} wrote more than {limit}"))
+                self.over.set_exception(
+                    BangerError(
+                        f"{self._name} wrote more than {limit}",
+                        cause="it was ended, so that it fills nothing up",
+                        hints=["banger daemon logs"],
+                    )
+                )
 
     def connection_lost(self, _: Exception | None) -> None:
         self.closed.set()

@@ -71,11 +71,16 @@ def check_key(path: Path) -> None:
             hints=[f"ssh-keygen -t ed25519 -f {path}", "banger config show ssh_key_path"],
         ) from None
     if not stat.S_ISREG(facts.st_mode):
-        raise HostNotReady(f"the SSH key {path} is not a file")
+        raise HostNotReady(
+            f"the SSH key {path} is not a file",
+            cause="a private key is read from it",
+            hints=[f"ls -ld {path}"],
+        )
     if facts.st_uid != os.geteuid():
         raise HostNotReady(
             f"the SSH key {path} belongs to another user",
             cause=f"owner is uid {facts.st_uid}, this is uid {os.geteuid()}",
+            hints=[f"ls -l {path}", "set ssh_key_path in [ssh] to a key of your own"],
         )
     if facts.st_mode & 0o077:
         raise HostNotReady(

@@ -119,5 +119,7 @@ def _checked(name: str, words: object) -> tuple[str, ...]:
 
 def _bad(name: str, cause: str) -> UsageProblem:
     return UsageProblem(
-        f"{name} is no list of packages", cause=cause, hints=["one package a line, # for comments"]
+        f"{name} is no list of packages",
+        cause=cause,
+        hints=["write one package a line, and # before comments"],
     )

@@ -98,7 +98,11 @@ def _assignments(config: SeedConfig) -> str:
 def _line(text: str) -> str:
     text = text.strip()
     if "\n" in text or "\0" in text:
-        raise UsageProblem("a seed value must be one line", cause=repr(text[:80]))
+        raise UsageProblem(
+            "a seed value must be one line",
+            cause=repr(text[:80]),
+            hints=["give it without line breaks"],
+        )
     return text
 
 

@@ -186,7 +186,9 @@ def host_architecture() -> str:
         return {"x86_64": "amd64", "aarch64": "arm64"}[machine]
     except KeyError:
         raise UsageProblem(
-            f"banger does not run on {machine}", cause="amd64 and arm64 are supported"
+            f"banger does not run on {machine}",
+            cause="amd64 and arm64 are supported",
+            hints=["run banger on a host with one of them"],
         ) from None
 
 

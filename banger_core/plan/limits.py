@@ -118,7 +118,9 @@ def check_ports(publish: Iterable[Publish]) -> None:
         for number in (wanted.host_port, wanted.guest_port):
             if not 1 <= number <= 65535:
                 raise UsageProblem(
-                    f"there is no port {number}", cause="ports are numbers from 1 to 65535"
+                    f"there is no port {number}",
+                    cause="ports are numbers from 1 to 65535",
+                    hints=["--publish 8080:80"],
                 )
         other = seen.setdefault((wanted.host_port, wanted.protocol), wanted)
         if other is not wanted:

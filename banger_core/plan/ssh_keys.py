@@ -69,7 +69,7 @@ def key_named(name: str, origin: str) -> SshKey:
     try:
         return KEYS[name]
     except KeyError:
-        raise NotFound("SSH setting", name, KEYS, hints=[f"it is named by {origin}"]) from None
+        raise NotFound("SSH setting", name, KEYS, hints=[f"mend it in {origin}"]) from None
 
 
 def allows_key(algorithms: str, kind: str) -> bool:

@@ -87,7 +87,9 @@ def patch_of(table: Mapping[str, Any], origin: str) -> SshPatch:
     locked = table.get("lock", [])
     if not isinstance(locked, list) or not all(isinstance(name, str) for name in locked):
         raise UsageProblem(
-            f"'lock' of {origin} cannot be {locked!r}", cause="it is a list of SSH settings"
+            f"'lock' of {origin} cannot be {locked!r}",
+            cause="it is a list of SSH settings",
+            hints=['write it as: lock = ["agent_forwarding"]'],
         )
     values = {name: value for name, value in table.items() if name != "lock"}
     return SshPatch(set=values, lock=frozenset(locked))

@@ -42,13 +42,16 @@ def clone_disk(base: Path, target: Path, *, format: str, size: int) -> None:  # 
     ``base`` is larger than ``size``, and NoSpace; ``target`` is there whole or not at all.
     """
     if format not in ("qcow2", "raw"):
-        raise UsageProblem(f"{format!r} is not a format of disks", cause="there is: qcow2, raw")
+        raise UsageProblem(
+            f"{format!r} is not a format of disks", cause="there is: qcow2, raw", hints=["raw"]
+        )
     base = base.absolute()
     length = base.stat().st_size
     if size < length or size % _SECTOR:
         raise UsageProblem(
             f"a disk of {size} bytes cannot be made of {base.name}",
             cause=f"that has {length} bytes; sizes are multiples of {_SECTOR}",
+            hints=[f"choose a multiple of {_SECTOR} that is {length} or more"],
         )
     with publishing(target) as temporary:
         if format == "qcow2":
@@ -187,5 +190,9 @@ def _copy_range(source: int, target: int, start: int, end: int) -> None:
                 raise
             done = os.pwrite(target, os.pread(source, min(end - start, 1 << 20), start), start)
         if not done:
-            raise BangerError("the disk to be copied became shorter meanwhile")
+            raise BangerError(
+                "the disk to be copied became shorter meanwhile",
+                cause="somebody else writes to it",
+                hints=["run the command again when nobody writes to it"],
+            )
         start += done

@@ -33,6 +33,7 @@ def overlay_header(base: Path, size: int) -> bytes:
         raise UsageProblem(
             "the path of the base image is too long for qcow2",
             cause=f"{len(name)} bytes; at most {_LONGEST_NAME}",
+            hints=["set BANGER_STATE_DIR to a shorter directory"],
         )
     entries = -(-size // _L2_COVERS)
     table_clusters = -(-entries * 8 // CLUSTER)
@@ -82,6 +83,7 @@ def grow_overlay(disk: Path, size: int) -> None:
             raise UsageProblem(
                 f"{disk.name} cannot become so large",
                 cause=f"its tables are made for {_room(head, disk)} bytes",
+                hints=["make a new machine with a larger --disk-size"],
             )
         fields = _HEADER.unpack(head)
         if size <= fields[5]:
@@ -96,7 +98,9 @@ def _room(head: bytes, disk: Path) -> int:
     fields = _HEADER.unpack(head) if len(head) == _HEADER.size else ()
     if not fields or fields[0] != MAGIC or fields[4] != CLUSTER_BITS or fields[11]:
         raise UsageProblem(
-            f"{disk.name} cannot be made larger", cause="it is no plain qcow2 overlay"
+            f"{disk.name} cannot be made larger",
+            cause="it is no plain qcow2 overlay",
+            hints=["make a new machine with a larger --disk-size"],
         )
     entries: int = fields[7]
     return -(-entries * 8 // CLUSTER) * (CLUSTER // 8) * _L2_COVERS

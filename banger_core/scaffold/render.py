@@ -120,7 +120,11 @@ def _substituted(text: str, path: str, values: Mapping[str, str]) -> str:
     try:
         return Template(text).substitute(values)
     except (KeyError, ValueError) as problem:
-        raise BangerError(f"the template {path} is broken", cause=str(problem)) from problem
+        raise BangerError(
+            f"the template {path} is broken",
+            cause=str(problem),
+            hints=["python -m pip install --force-reinstall banger"],
+        ) from problem
 
 
 def _umask() -> int:

@@ -178,11 +178,15 @@ def _explained(path: Path) -> Iterator[None]:
             ) from problem
         if code == sqlite3.SQLITE_BUSY:
             raise Conflict(
-                f"{path} is in use", cause=f"another process writes for over {BUSY_SECONDS:g} s"
+                f"{path} is in use",
+                cause=f"another process writes for over {BUSY_SECONDS:g} s",
+                hints=["run the command again"],
             ) from problem
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise _damaged(path, str(problem)) from problem
-        raise BangerError(f"cannot use {path}", cause=str(problem)) from problem
+        raise BangerError(
+            f"cannot use {path}", cause=str(problem), hints=[f"ls -l {path.parent}"]
+        ) from problem
 
 
 def _damaged(path: Path, cause: str) -> IntegrityError:

@@ -67,7 +67,9 @@ class FileLock:
         while not self.try_acquire():
             if time.monotonic() >= deadline:
                 raise Conflict(
-                    f"{self.path} is locked", cause=f"process {self.holder() or '?'} holds it"
+                    f"{self.path} is locked",
+                    cause=f"process {self.holder() or '?'} holds it",
+                    hints=["run the command again when that has ended"],
                 )
             time.sleep(_POLL)
 

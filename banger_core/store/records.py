@@ -124,7 +124,9 @@ class Records:
         except sqlite3.IntegrityError as problem:
             users = ", ".join(vm.name for vm in self.vms_using_image(image_id))
             raise Conflict(
-                f"image {image_id} is in use", cause=f"VMs made of it: {users}"
+                f"image {image_id} is in use",
+                cause=f"machines are made of it: {users}",
+                hints=["banger vm delete NAME"],
             ) from problem
 
     # --- how ---------------------------------------------------------------------------------
@@ -195,7 +197,9 @@ def _refuse(record: VmRecord | ImageRecord, problem: sqlite3.IntegrityError) -> 
     noun = "VM" if isinstance(record, VmRecord) else "image"
     if problem.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
         raise Conflict(
-            f"cannot keep VM {record.name}", cause="its image has been deleted meanwhile"
+            f"cannot keep VM {record.name}",
+            cause="its image has been deleted meanwhile",
+            hints=["run the command again"],
         ) from problem
     verb = noun.lower()
     raise Conflict(

@@ -22,7 +22,7 @@ def show_error(problem: BangerError, *, as_json: bool = False) -> None:
     _line("error:", "red", problem.summary)
     if problem.cause:
         _line("cause:", "yellow", problem.cause)
-    for hint in problem.hints:
+    for hint in problem.tries:
         _line("try:  ", "blue", hint)
     sys.stderr.flush()
 

@@ -104,7 +104,7 @@ def test_image_in_use(house):
     house.ok("vm", "create", "--name", "a")
     failure = house.fails("image", "delete", "small", code=1)
     assert failure == type(failure)(
-        "image small is in use", "VMs made of it: a", ("banger vm delete a",)
+        "image small is in use", "machines are made of it: a", ("banger vm delete a",)
     )
     house.ok(*failure.hints[0].split()[1:])
     house.ok("image", "delete", "small")

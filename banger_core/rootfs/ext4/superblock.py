@@ -76,7 +76,8 @@ class Superblock:
         if not fits:
             raise BangerError(
                 "mke2fs made a file system of another shape than asked for",
-                hints=["is another mke2fs first on PATH? type -a mke2fs"],
+                cause="this is not the mke2fs of e2fsprogs that it is made for",
+                hints=["type -a mke2fs"],
             )
 
     def block_bitmap(self, group: int) -> int:

@@ -72,7 +72,11 @@ def seal(image: Path) -> None:
     said = run_tool(["e2fsck", "-f", "-p", "-D", str(image)], fine=(0, 1)).strip()
     if "\n" in said:
         # Besides its summary it tells what it mended, which would be a mistake of ours
-        raise BangerError("the root file system came out damaged", cause=said.partition("\n")[0])
+        raise BangerError(
+            "the root file system came out damaged",
+            cause=said.partition("\n")[0],
+            hints=["run the command again; when it stays so, check memory and disk of this host"],
+        )
     check(image)
 
 
@@ -90,7 +94,11 @@ def minimum_size(image: Path) -> int:
     """Return the least size in bytes to which the file system can be shrunk, as estimated."""
     found = re.search(r": (\d+)\s*$", run_tool(["resize2fs", "-P", str(image)]))
     if not found:
-        raise BangerError(f"resize2fs did not say how small {image} can be")
+        raise BangerError(
+            f"resize2fs did not say how small {image} can be",
+            cause="its answer has no number that is known",
+            hints=[f"try by hand: resize2fs -P {image}"],
+        )
     return int(found[1]) * BLOCK
 
 
@@ -121,7 +129,11 @@ def run_tool(argv: list[str], fine: tuple[int, ...] = (0,)) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as problem:
-        raise BangerError(f"{argv[0]} took longer than {_TIMEOUT:g} s") from problem
+        raise BangerError(
+            f"{argv[0]} took longer than {_TIMEOUT:g} s",
+            cause="it was ended",
+            hints=[f"try by hand: {shlex.join(argv)}"],
+        ) from problem
     if done.returncode not in fine:
         raise _failure(argv, done)
     return done.stdout

@@ -95,6 +95,7 @@ def test_failures_are_listed_and_the_rest_is_copied(cli, guest, tmp_path):
         "error: 2 files could not be copied",
         r"cause: 'bad\n\x1b[1m': no such file or directory",
         "       'worse': no such file or directory",
+        "try:   mend that, and run the command again",
     ]
     assert (into / "good").exists()
 

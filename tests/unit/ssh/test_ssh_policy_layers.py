@@ -126,4 +126,4 @@ def test_a_plugin_that_misbehaves_is_named(effective):
 def test_a_setting_that_nobody_knows_is_named(effective):
     with pytest.raises(NotFound, match="agent_fwd") as problem:
         effective(lambda _: SshPatch(), agent_fwd=True)
-    assert "it is named by user configuration" in problem.value.hints
+    assert "mend it in user configuration" in problem.value.hints

@@ -117,9 +117,8 @@ class Archive:
         return await together([one_of_them(package) for package in packages])
 
     def _no_package(self, name: str) -> NotFound:
-        problem = NotFound("package", name, hints=[f"apt-cache search {name}"])
-        problem.cause = f"Debian {self._codename} main has none of that name"
-        return problem
+        cause = f"Debian {self._codename} main has none of that name"
+        return NotFound("package", name, cause=cause, hints=[f"apt-cache search {name}"])
 
     async def _release(self, repository: Repository) -> Release:
         place = secure_dir(self._cx.cache_dir / "releases") / _file_name(repository)

@@ -212,11 +212,22 @@ def _no_space(line: str) -> BangerError:
 
 
 def _no_network(line: str) -> BangerError:
-    return Unreachable("the Debian mirror did not give all packages", cause=line)
+    return Unreachable(
+        "the Debian mirror did not give all packages",
+        cause=line,
+        hints=[
+            "check the network, and run the command again",
+            "or set another mirror: plugins.debian.mirror",
+        ],
+    )
 
 
 def _not_verified(line: str) -> BangerError:
-    return IntegrityError("the Debian mirror serves what is not properly signed", cause=line)
+    return IntegrityError(
+        "the Debian mirror serves what is not properly signed",
+        cause=line,
+        hints=["try again later", "or set another mirror: plugins.debian.mirror"],
+    )
 
 
 def _no_namespaces(line: str) -> BangerError:
@@ -284,4 +295,8 @@ async def _remove(place: Path) -> None:
         if os.geteuid():
             await follow(remove, take=said.append)
         if place.exists():
-            raise BangerError(f"cannot remove {place}", cause=said[-1] if said else "")
+            raise BangerError(
+                f"cannot remove {place}",
+                cause=said[-1] if said else "",
+                hints=[f"sudo rm -rf --one-file-system {place}"],
+            )

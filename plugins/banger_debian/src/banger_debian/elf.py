@@ -22,7 +22,10 @@ class Needs:
 def read_needs(program: bytes) -> Needs:
     """Read a 64-bit little-endian ELF file. Raises IntegrityError when it is none."""
     if program[:6] != b"\x7fELF\x02\x01":
-        raise IntegrityError("not a 64-bit ELF file", cause=f"it begins with {program[:6].hex()}")
+        raise IntegrityError(
+            "a program of the guest's packages is no 64-bit ELF file",
+            cause=f"it begins with {program[:6].hex()}",
+        )
     try:
         segments = _segments(program)
         loader = next(
@@ -30,7 +33,9 @@ def read_needs(program: bytes) -> Needs:
         )
         return Needs(loader.rpartition("/")[2], _libraries(program, segments))
     except (struct.error, ValueError, IndexError) as problem:
-        raise IntegrityError("an ELF file is damaged", cause=str(problem)) from problem
+        raise IntegrityError(
+            "a program of the guest's packages is damaged", cause=str(problem)
+        ) from problem
 
 
 _Segment = tuple[int, int, int, int]

@@ -115,7 +115,9 @@ class DebianImages:
         tarball = _tarball(pin.digest, cx)
         if not tarball.is_here():
             raise HostNotReady(
-                f"{pin.ref} is not in the cache any more", hints=[f"banger image pull {pin.ref}"]
+                f"{pin.ref} is not in the cache any more",
+                cause="the cache was emptied meanwhile",
+                hints=[f"banger image pull {pin.ref}"],
             )
         with tarball.path.open("rb") as file:
             yield [tarball.layer(file)]

@@ -53,7 +53,9 @@ async def follow(
         child = await started(start, _end)
     except FileNotFoundError as problem:
         raise HostNotReady(
-            f"{argv[0]} is not installed", hints=[f"sudo apt-get install {argv[0]}"]
+            f"{argv[0]} is not installed",
+            cause="Debian's packages are read with it",
+            hints=[f"sudo apt-get install {argv[0]}"],
         ) from problem
     assert child.stdout
     try:

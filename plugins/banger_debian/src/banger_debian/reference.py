@@ -44,9 +44,17 @@ def parse_reference(ref: ImageRef) -> Reference:
     include = tuple(sorted({name for name in options.get("include", "").split(",") if name}))
     for name in include:
         if not _PACKAGE.fullmatch(name):
-            raise UsageProblem(f"{name[:100]!r} is no name of a Debian package")
+            raise UsageProblem(
+                f"{name[:100]!r} is no name of a Debian package",
+                cause="it is made of a-z, 0-9, '+', '-' and '.'",
+                hints=["debian://bookworm?include=git,vim"],
+            )
     if len(include) > _INCLUDES_MAX:
-        raise UsageProblem(f"{len(include)} packages are too many", cause=f"most: {_INCLUDES_MAX}")
+        raise UsageProblem(
+            f"{len(include)} packages are too many",
+            cause=f"most: {_INCLUDES_MAX}",
+            hints=["banger image build --packages FILE installs any number"],
+        )
     return Reference(suite, variant, include)
 
 

@@ -50,7 +50,9 @@ def _check_frame(document: bytes, what: str) -> None:
         raise IntegrityError(
             f"{what} is not properly signed",
             cause="it is not exactly one clear-signed message",
-            hints=["a captive portal or proxy may have answered in place of the mirror"],
+            hints=[
+                "look at what answers: a captive portal or proxy may stand in place of the mirror"
+            ],
         )
 
 

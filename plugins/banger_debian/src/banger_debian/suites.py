@@ -52,6 +52,8 @@ def check_architecture(name: str) -> str:
     known = {"x86_64": "amd64", "aarch64": "arm64"}.get(name, name)
     if known not in ARCHITECTURES:
         raise UsageProblem(
-            f"there is nothing for {name}", cause=f"known are {' and '.join(ARCHITECTURES)}"
+            f"Debian's packages for {name} are not used",
+            cause=f"only those for {' and '.join(ARCHITECTURES)} are",
+            hints=["leave --platform away"],
         )
     return known

@@ -53,7 +53,7 @@ def open_packed(packed: Source, suffix: str) -> Iterator[Source]:
     except damage as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise
-        raise IntegrityError("compressed data is damaged", cause=str(problem)) from problem
+        raise IntegrityError("a package or its index is damaged", cause=str(problem)) from problem
 
 
 def _opener(packed: Any, suffix: str) -> AbstractContextManager[Source]:
@@ -65,7 +65,9 @@ def _opener(packed: Any, suffix: str) -> AbstractContextManager[Source]:
         return _zstd().ZstdFile(packed)  # type: ignore[no-any-return]
     if suffix == "":
         return nullcontext(packed)
-    raise HostileInput("data is packed in an unknown way", cause=f"suffix {suffix[:20]!r}")
+    raise HostileInput(
+        "a package or its index is packed in an unknown way", cause=f"suffix {suffix[:20]!r}"
+    )
 
 
 def _zstd() -> Any:
@@ -73,4 +75,8 @@ def _zstd() -> Any:
     for name in ("compression.zstd", "backports.zstd"):
         with suppress(ImportError):
             return import_module(name)
-    raise HostNotReady("this Python cannot unpack zstd", hints=["pip install backports.zstd"])
+    raise HostNotReady(
+        "a package of Debian is packed with zstd",
+        cause="no Python library for zstd is installed",
+        hints=["python -m pip install backports.zstd"],
+    )

@@ -68,7 +68,7 @@ def ended(state: Path) -> BangerError:
     return BangerError(
         "names are not served",
         cause=f"the responder ended: {lines[-1][:300]}" if lines else "the responder ended",
-        hints=[f"cat {log}", "it is started again in a few seconds"],
+        hints=[f"cat {log}", "wait a few seconds: it is started again"],
     )
 
 

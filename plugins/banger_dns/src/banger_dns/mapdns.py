@@ -130,7 +130,11 @@ class _Edit:
             with self._path.open("rb") as file:
                 facts = os.fstat(file.fileno())
                 if not stat.S_ISREG(facts.st_mode):
-                    raise HostNotReady(f"{self._path} is no regular file")
+                    raise HostNotReady(
+                        f"{self._path} is no regular file",
+                        cause="names are written to a file of its own",
+                        hints=[f"ls -l {self._path}"],
+                    )
                 return facts, file.read().decode()
         except FileNotFoundError:
             return None, ""
@@ -187,7 +191,11 @@ def _parse(path: Path, text: str) -> Entries:
             f"{path} is no JSON", cause=str(problem), hints=[f"mend {path}"]
         ) from problem
     if not isinstance(data, dict):
-        raise HostNotReady(f"{path} does not hold an object of names", hints=[f"mend {path}"])
+        raise HostNotReady(
+            f"{path} does not hold an object of names",
+            cause=f"it is of the type {type(data).__name__}",
+            hints=[f"mend {path}"],
+        )
     return data
 
 

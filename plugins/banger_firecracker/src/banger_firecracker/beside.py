@@ -65,6 +65,7 @@ class Relay:
             raise Conflict(
                 f"{request['protocol']} port {request['port']} cannot be published",
                 cause=str(refusal),
+                hints=["sudo ss -lntup"],
             )
 
     def _connect(self) -> socket.socket:

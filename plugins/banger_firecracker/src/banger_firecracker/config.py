@@ -64,6 +64,7 @@ def kernel_command_line(architecture: str) -> str:
         raise UsageProblem(
             f"the driver firecracker cannot run {architecture!r} guests",
             cause=f"it knows: {', '.join(sorted(_KERNEL_WORDS))}",
+            hints=["--driver qemu"],
         )
     # There is no way to switch such a machine off: it ends when its kernel starts anew
     words = "console=ttyS0 reboot=k panic=-1 quiet banger.end=reboot"
@@ -87,6 +88,7 @@ def _network(net: NetPlan) -> list[Call]:
         raise UsageProblem(
             f"the driver firecracker cannot connect a network of kind {net.kind!r}",
             cause="it knows: none, tap, user",
+            hints=["--network user", "--driver qemu"],
         )
     card = {"iface_id": "eth0", "host_dev_name": net.tap if net.kind == "tap" else TAP}
     if net.mac:

@@ -182,4 +182,6 @@ def settings_of(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     try:
         return JailSettings.model_validate(given).model_dump()
     except ValueError as problem:
-        raise BangerError("[plugins.firecracker.jail] is wrong", cause=str(problem)) from problem
+        raise BangerError(
+            "[plugins.firecracker.jail] is wrong", cause=str(problem), hints=["banger config path"]
+        ) from problem

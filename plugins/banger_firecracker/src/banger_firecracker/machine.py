@@ -137,7 +137,11 @@ class FirecrackerMachine:
     async def add_forward(self, forward: Forward) -> None:
         """Publish a port. Raises Conflict when its host end is taken."""
         if not self._spec.data["network"]:
-            raise Conflict("the machine's network publishes no ports")
+            raise Conflict(
+                "the machine's network publishes no ports",
+                cause="it was made without a network",
+                hints=["banger vm show NAME"],
+            )
         with listen(forward) as listener:
             await self._beside.add(forward, listener)
 

@@ -26,7 +26,11 @@ async def last_metrics(path: Path, flush: Callable[[], Awaitable[Any]]) -> dict[
             while _stamp(path) == before:  # noqa: ASYNC110 - the relay writes it, a process of its own
                 await asyncio.sleep(_POLL)
     except TimeoutError:
-        raise GuestFailed("Firecracker does not write its metrics") from None
+        raise GuestFailed(
+            "Firecracker does not write its metrics",
+            cause="nothing came through its fifo",
+            hints=["banger vm logs NAME"],
+        ) from None
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as problem:

@@ -37,6 +37,7 @@ def describe(net: NetPlan) -> dict[str, Any] | None:
         raise UsageProblem(
             f"the driver firecracker cannot connect the network {net.network}",
             cause=f"in {network} the gateway would be {fixed[0]} and the name server {fixed[1]}",
+            hints=["--driver qemu"],
         )
     taken = {guest.ip} | {ip_address(each) for each in (net.gateway, net.nameserver) if each}
     ours = next(host for host in network.hosts() if host not in taken)

@@ -86,7 +86,11 @@ async def read_version(binary: str, cx: Context) -> Version:
         ) from problem
     found = re.match(r"Firecracker v(\d{1,5})\.(\d{1,5})\.(\d{1,5})", output)
     if found is None:
-        raise HostNotReady(f"{binary} does not say that it is Firecracker", hints=[DOWNLOAD])
+        raise HostNotReady(
+            f"{binary} does not say that it is Firecracker",
+            cause=f"it says {output[:80]!r}",
+            hints=[DOWNLOAD],
+        )
     return int(found[1]), int(found[2]), int(found[3])
 
 

@@ -41,6 +41,7 @@ def check_name(name: str) -> None:
         raise UsageProblem(
             f"{name[:100]!r} is not a kernel's name",
             cause="letters, digits, '.', '-' and '_' are allowed, and no '.' at the beginning",
+            hints=["call it mine-6.12"],
         )
 
 

@@ -89,7 +89,9 @@ class BlobStore:
             with self.path(blob.digest).open("rb") as file:
                 data = file.read(blob.size + 1)
         except FileNotFoundError:
-            raise NotFound("blob", blob.digest, hints=["banger image pull REF"]) from None
+            cause = f"{self.root} does not have it any more"
+            hints = ["banger image pull REF"]
+            raise NotFound("blob", blob.digest, cause=cause, hints=hints) from None
         if not _is_sound(data, blob.digest):
             self.discard(blob.digest)
             raise IntegrityError(

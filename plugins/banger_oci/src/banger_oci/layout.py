@@ -148,7 +148,11 @@ def select(index: Index, tag: str, platform: Platform, where: str) -> Descriptor
     if len(meant) == 1:
         return meant[0]
     if not index.manifests:
-        raise UsageProblem(f"{where} holds no image", cause="its index.json lists nothing")
+        raise UsageProblem(
+            f"{where} holds no image",
+            cause="its index.json lists nothing",
+            hints=["skopeo copy docker://REF oci:DIR:TAG puts one there"],
+        )
     if not meant:
         raise NotFound("image", tag, known, hints=[f"{where}:{name}" for name in known[:1]])
     if (tag or len(known) < 2) and all(one.platform for one in meant):

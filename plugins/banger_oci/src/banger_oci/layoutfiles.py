@@ -91,7 +91,7 @@ def in_oci_words(document: bytes) -> tuple[bytes, str]:
     """
     manifest = parse_document(document, DOCKER_MANIFEST)
     if not isinstance(manifest, Manifest):
-        raise HostileInput("what was to be a manifest is none")
+        raise HostileInput("the image's manifest is no manifest of Docker's")
     words = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,

@@ -64,10 +64,10 @@ def check_kind(local: Local, ref: ImageRef) -> None:
     try:
         mode = local.path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        problem = NotFound(noun, str(local.path), hints=[f"ls -l {local.path.parent}"])
         tried = [str(path) for path, _ in _splits(ref.rest)]
-        problem.cause = f"looked for {' and '.join(tried[:4])}"
-        raise problem from None
+        cause = f"looked for {' and '.join(tried[:4])}"
+        hints = [f"ls -l {local.path.parent}"]
+        raise NotFound(noun, str(local.path), cause=cause, hints=hints) from None
     except OSError as problem:
         raise unreadable(local.path, problem) from None
     if not (stat.S_ISDIR(mode) if directory else stat.S_ISREG(mode)):

@@ -144,7 +144,7 @@ class Registry:
             raise Unreachable(
                 f"{self._reference.registry} did not give {what}",
                 cause=f"it answered with {quoted(kind, 60)}",
-                hints=["is it a registry, and is nothing in between that wants a login?"],
+                hints=["check that it is a registry, and that nothing in between wants a login"],
             )
         return kind
 

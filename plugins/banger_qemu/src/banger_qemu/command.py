@@ -114,6 +114,7 @@ def _network(parts: Architecture, net: NetPlan) -> tuple[str, ...]:
         raise UsageProblem(
             f"the driver qemu cannot connect a network of kind {net.kind!r}",
             cause="it knows: none, tap, user",
+            hints=["--network user"],
         )
     guest = ip_interface(net.guest_address)
     options = ["user", "id=net", "ipv6=off", f"net={guest.network}", f"dhcpstart={guest.ip}"]

@@ -52,7 +52,9 @@ def architecture(name: str) -> Architecture:
     except KeyError:
         known = ", ".join(sorted(ARCHITECTURES))
         raise UsageProblem(
-            f"the driver qemu cannot run {name!r} guests", cause=f"it knows: {known}"
+            f"the driver qemu cannot run {name!r} guests",
+            cause=f"it knows: {known}",
+            hints=["leave --platform away"],
         ) from None
 
 
@@ -69,7 +71,7 @@ def find_binary(name: str, cx: Context) -> str:
     if found is None:
         raise HostNotReady(
             f"{binary} is not installed",
-            cause="VMs are run by QEMU",
+            cause="machines are run by QEMU",
             hints=["sudo apt-get install qemu-system-x86"],
         )
     return found

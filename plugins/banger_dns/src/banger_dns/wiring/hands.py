@@ -41,12 +41,12 @@ class Hands:
         """Raise HostNotReady when this user cannot act as root."""
         if not self._prefix:
             return
-        hints = ["sudo -v, then the same command again"]
+        hints = ["sudo -v, then run the same command again"]
         if not shutil.which(self._prefix[0]):
             raise HostNotReady(
                 "only root can change this host's resolver",
                 cause=f"this is uid {os.geteuid()}, and there is no {self._prefix[0]}",
-                hints=["the same command as root"],
+                hints=["run the same command as root"],
             )
         if subprocess.run([*self._prefix, "true"], capture_output=True, check=False).returncode:
             raise HostNotReady(
@@ -66,7 +66,11 @@ class Hands:
         with os.fdopen(handle, "rb") as file:
             facts = os.fstat(file.fileno())
             if not stat.S_ISREG(facts.st_mode):
-                raise HostNotReady(f"{path} is no regular file", hints=[f"ls -l {path}"])
+                raise HostNotReady(
+                    f"{path} is no regular file",
+                    cause="only a file can be edited, and put back as it was",
+                    hints=[f"ls -l {path}"],
+                )
             mode = stat.S_IMODE(facts.st_mode)
             return Content(data=file.read(), mode=mode, uid=facts.st_uid, gid=facts.st_gid)
 
@@ -112,7 +116,11 @@ class Hands:
                 env={**os.environ, "LC_ALL": "C.UTF-8", "PATH": _path()},
             )
         except subprocess.TimeoutExpired:
-            raise BangerError(f"{shlex.join(command)} does not end") from None
+            raise BangerError(
+                f"{shlex.join(command)} does not end",
+                cause=f"it was ended after {PATIENCE:g} s",
+                hints=[shlex.join(command)],
+            ) from None
         except OSError as problem:
             kind = HostNotReady if problem.errno == errno.ENOENT else BangerError
             raise kind(f"{command[0]} cannot be run", cause=str(problem.strerror)) from problem
