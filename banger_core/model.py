@@ -431,6 +431,11 @@ class ImageRecord:
         return self.directory / "rootfs.ext4"
 
     @property
+    def work_seed(self) -> Path:
+        """What work disks are clones of: its ``/root``. Only images made of layers have one."""
+        return self.directory / "work-seed.ext4"
+
+    @property
     def own_kernel(self) -> Path:
         """Where an image has its own copy of its kernel, in the catalogue's layout."""
         return self.directory / "kernel"

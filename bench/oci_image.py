@@ -10,8 +10,8 @@ with nothing in their caches and take turns. ``memory`` is /dev/shm, ``real`` th
 ``--real``. Times are medians; a ratio of 2 means that ours takes half the time.
 
 Then: ours again with everything downloaded before; ours with an image that shares all layers but
-one with another, from nothing and after that other; where the time of ours goes; and its memory beside the budget of 64 MiB and 1 KiB for
-each file.
+one with another, from nothing and after that other; where the time of ours goes; and its memory
+beside the budget of 64 MiB and 1 KiB for each file.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class VmBuilder:
         host_key, *_ = await together(
             self._host_key(directory, operation),
             self._disk(plan, image, directory, operation),
-            self._work_disk(plan, directory, operation),
+            self._work_disk(plan, image, directory, operation),
             self._kernel(plan, image, directory, operation),
         )
         record = replace(record, host_key=host_key)
@@ -80,11 +80,18 @@ class VmBuilder:
             await in_thread(operation, work)
         await afailpoint(AFTER_DISK)
 
-    async def _work_disk(self, plan: VmPlan, directory: Path, operation: Operation) -> None:
-        """An empty one: the guest copies the image's /root there when it first boots."""
+    async def _work_disk(
+        self, plan: VmPlan, image: ImageRecord, directory: Path, operation: Operation
+    ) -> None:
+        """A clone of the image's seed; of an image without one, an empty disk, to which the guest
+        copies /root when it first boots.
+        """
         if place := work_disk_path(directory, plan):
             check_growth("work-disk", 0, plan.work_disk, directory)
-            await in_thread(operation, partial(make_work_disk, place, plan.work_disk))
+            work = partial(make_work_disk, place, plan.work_disk)
+            if image.work_seed.exists():
+                work = partial(_clone_work_seed, image, place, plan.work_disk)
+            await in_thread(operation, work)
 
     def _bases(self, image: ImageRecord) -> Iterator[Path]:
         """What the disks of the VMs made of ``image`` are clones of."""
@@ -107,6 +114,11 @@ class VmBuilder:
         """A VM with a kernel other than its image's keeps a copy of its own."""
         if not same_kernel(plan.kernel, image.kernel):
             await self._engine.kernels.place(plan.kernel, directory / "kernel", operation)
+
+
+def _clone_work_seed(image: ImageRecord, place: Path, size: int) -> None:
+    seed = seed_for(image.work_seed, size, image.directory / "seeds", option="--work-disk")
+    clone_disk(seed, place, format="raw", size=size)
 
 
 def disk_path(directory: Path, plan: VmPlan) -> Path:

@@ -124,7 +124,7 @@ class ImageStore:
             operation.step("writing the root file system")
             # Side by side, so that a kernel that no guest can boot is refused before that is done
             facts, _ = await together(
-                self._write(pin, directory / "rootfs.ext4", size, operation),
+                self._write(pin, directory, size, operation),
                 self.initrd(
                     KernelFiles.in_directory(directory / "kernel"), directory, guest, operation
                 ),
@@ -141,7 +141,7 @@ class ImageStore:
         await source.fetch(pin, self._engine.context(pin.source, operation))
 
     async def _write(
-        self, pin: ImagePin, out: Path, size: int, operation: Operation
+        self, pin: ImagePin, directory: Path, size: int, operation: Operation
     ) -> RootfsFacts:
         source = self._engine.registry.image_sources.load(pin.source)
         context = self._engine.context(pin.source, operation)
@@ -149,9 +149,10 @@ class ImageStore:
             operation,
             lambda: build_rootfs(
                 lambda: source.layers(pin, context),
-                out,
+                directory / "rootfs.ext4",
                 size=size,
                 identity=pin.digest.encode(),
+                work_seed=directory / "work-seed.ext4",
                 progress=operation.progress,
             ),
         )

@@ -17,8 +17,10 @@ from banger_core.rootfs.ext4.tools import Identity, make_empty, minimum_size, se
 from banger_core.rootfs.ext4.writer import DoesNotFit, Ext4Writer, Written
 from banger_core.rootfs.ext4.xattrs import pack_xattrs
 from banger_core.rootfs.names import shown
+from banger_core.rootfs.nodes import Node
 from banger_core.rootfs.partial import publishing
 from banger_core.rootfs.tree import Tree
+from banger_core.rootfs.workseed import write_work_seed
 from banger_core.sizes import format_size, size_argument
 
 FLOOR = 64 << 20
@@ -27,6 +29,7 @@ FLOOR = 64 << 20
 DEFAULT_SIZE = 8 << 30
 """Virtual size in bytes where none is asked for; what is not used takes no room."""
 
+_WORK = b" work"
 _REPORT_BYTES = 4 << 20
 _REPORT_ENTRIES = 512
 
@@ -59,20 +62,25 @@ def build_rootfs(
     *,
     size: int | None = None,
     identity: bytes,
+    work_seed: Path | None = None,
     progress: Progress | None = None,
 ) -> RootfsFacts:
     """Write the merged layers to ``out`` as an ext4 image that e2fsck finds clean.
 
     ``size`` is the virtual size in bytes; None takes 8 GiB, and more when that is too small.
     ``identity`` (a digest) gives the file system its UUID: the same layers, size and identity
-    always give the same bytes. ``progress`` may raise to stop; whatever ends this early, nothing
-    stays behind. Raises UsageProblem when ``size`` is too small, saying what is needed,
-    HostileInput and IntegrityError for bad layers, HostNotReady and NoSpace.
+    always give the same bytes. ``work_seed`` is where the seed of work disks goes, which holds what
+    the image has in ``/root``; there is none when that is no directory. ``progress`` may raise to
+    stop; whatever ends this early, nothing stays behind. Raises UsageProblem when ``size`` is too
+    small, saying what is needed, HostileInput and IntegrityError for bad layers, HostNotReady and
+    NoSpace.
     """
     told = progress or (lambda *_: None)
     names = Identity.derive(identity)
     with publishing(out) as temporary:
-        taken, written = _write(temporary, layers, names, size, told)
+        taken, written, root = _write(temporary, layers, names, size, told)
+        if work_seed is not None:
+            write_work_seed(root, temporary, work_seed, Identity.derive(identity + _WORK))
         told("checking the file system", 0, 0)
         seal(temporary)
         least = least_disk(temporary, taken)
@@ -88,15 +96,15 @@ def least_disk(image: Path, size: int) -> int:
 
 def _write(
     image: Path, layers: Layers, names: Identity, size: int | None, progress: Progress
-) -> tuple[int, Written]:
-    """Write the file system, larger until it fits; return its size and what it holds."""
+) -> tuple[int, Written, Node]:
+    """Write the file system, larger until it fits; return its size, what it holds, its root."""
     taken, inodes = _checked_size(size), 0
     while True:
         os.truncate(image, 0)
         os.truncate(image, taken)
         make_empty(image, names, inodes)
         try:
-            return taken, _fill(image, layers, progress)
+            return taken, *_fill(image, layers, progress)
         except DoesNotFit as problem:
             needed, inodes = size_for(image, taken, problem)
             taken = _larger(size, taken, needed)
@@ -129,7 +137,7 @@ def _larger(asked: int | None, now: int, needed: int) -> int:
     return now
 
 
-def _fill(image: Path, layers: Layers, progress: Progress) -> Written:
+def _fill(image: Path, layers: Layers, progress: Progress) -> tuple[Written, Node]:
     disk = os.open(image, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         writer = Ext4Writer(disk)
@@ -140,7 +148,7 @@ def _fill(image: Path, layers: Layers, progress: Progress) -> Written:
                 tree.begin_layer()
                 for entry in layer.entries():
                     _apply(entry, tree, writer, report)
-        return writer.finish(tree.root)
+        return writer.finish(tree.root), tree.root
     finally:
         os.close(disk)
 

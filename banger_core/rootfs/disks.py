@@ -17,6 +17,7 @@ from banger_core.rootfs.ext4.tools import check, make_plain, resize
 from banger_core.rootfs.ext4.tools import minimum_size as least_size
 from banger_core.rootfs.partial import publishing
 from banger_core.rootfs.qcow2 import grow_overlay, overlay_header
+from banger_core.rootfs.workseed import LABEL
 from banger_core.sizes import format_size, size_argument
 
 _FICLONE = 0x40049409
@@ -77,16 +78,18 @@ def make_work_disk(target: Path, size: int) -> None:
     """
     with publishing(target) as temporary:
         os.truncate(temporary, size)
-        make_plain(temporary, "banger-work")
+        make_plain(temporary, LABEL)
 
 
-def seed_for(base: Path, size: int, cache: Path, *, foreign: bool = False) -> Path:
+def seed_for(
+    base: Path, size: int, cache: Path, *, foreign: bool = False, option: str = "--disk-size"
+) -> Path:
     """Return an image with the file system of ``base`` in ``size`` bytes: ``base`` itself when it
     has that size, else a copy in the directory ``cache``, resized and checked. A ``foreign``
     base, which others may change or remove, is always copied.
 
     It is made once; who asks meanwhile, in whatever process, waits for it. Raises UsageProblem when
-    ``size`` is too small for the content, and NoSpace.
+    ``size``, which ``option`` asked for, is too small for the content, and NoSpace.
     """
     facts = base.stat()
     if facts.st_size == size and not foreign:
@@ -99,7 +102,7 @@ def seed_for(base: Path, size: int, cache: Path, *, foreign: bool = False) -> Pa
     if not seed.exists():
         with _locked(cache / f"{seed.name}.lock"):
             if not seed.exists():
-                _make_seed(base, seed, size)
+                _make_seed(base, seed, size, option)
     return seed
 
 
@@ -130,13 +133,13 @@ def copy_sparse(source: Path, target: Path, report: Report | None = None) -> Non
                 _copy_range(original.fileno(), copy.fileno(), at, min(end, at + _COPY))
 
 
-def _make_seed(base: Path, seed: Path, size: int) -> None:
+def _make_seed(base: Path, seed: Path, size: int, option: str) -> None:
     old = base.stat().st_size
     if size < old and size < (needed := least_size(base)):
         raise UsageProblem(
             f"a disk of {format_size(size)} is smaller than its content",
             cause=f"at least {format_size(needed)} are needed",
-            hints=[f"--disk-size {size_argument(needed)}"],
+            hints=[f"{option} {size_argument(needed)}"],
         )
     with publishing(seed) as temporary:
         copy_sparse(base, temporary)

@@ -60,6 +60,7 @@ def main() -> None:
         image,
         size=SIZE,
         identity=pin.digest.encode(),
+        work_seed=image.with_name("work-seed.ext4"),
         progress=progress,
     )
     ended = time.perf_counter()

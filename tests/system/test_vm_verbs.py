@@ -38,6 +38,7 @@ def test_the_work_disk_holds_what_the_image_has_in_root(banger, vm):
     assert {"rw", "nodev", "noatime"} <= set(options.split(","))
     assert set(inside(banger, "ls -A /root").split()) >= {".bashrc", ".profile"}
     assert inside(banger, "stat -c '%a %U' /root") == "700 root"
+    assert list((banger.state / "images").glob("*/work-seed.ext4"))
     # Nothing of how it got there is to be seen
     assert inside(banger, "ls /work /run/banger-work 2>&1 | grep -vc 'No such' || true") == "0"
     inside(banger, "echo mine > /root/kept && sync")

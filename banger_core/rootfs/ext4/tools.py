@@ -37,7 +37,7 @@ class Identity:
         return cls(*(str(UUID(bytes=digest[at : at + 16], version=5)) for at in (0, 16)))
 
 
-def make_empty(image: Path, identity: Identity, inodes: int = 0) -> None:
+def make_empty(image: Path, identity: Identity, inodes: int = 0, label: str = LABEL) -> None:
     """Make an empty ext4 in the existing file ``image``, as large as the file.
 
     ``inodes`` 0: one per 16 KiB. Checksums stay off: they are added once everything is written.
@@ -47,7 +47,7 @@ def make_empty(image: Path, identity: Identity, inodes: int = 0) -> None:
         f"lazy_itable_init=0,lazy_journal_init=1,root_owner=0:0,hash_seed={identity.hash_seed}"
     )
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", str(BLOCK), "-I", "256", "-m", "0"]
-    argv += ["-L", LABEL, "-O", "^metadata_csum,^uninit_bg", "-E", extended, "-U", identity.uuid]
+    argv += ["-L", label, "-O", "^metadata_csum,^uninit_bg", "-E", extended, "-U", identity.uuid]
     if inodes:
         argv += ["-N", str(inodes)]
     run_tool([*argv, str(image)])
