@@ -44,6 +44,9 @@ vm = Noun(
         "kill": Member("End machines at once, without asking them", f"{_LIFE}:kill"),
         "set": Member("Change machines: CPUs, memory, disks, labels", f"{_CHANGE}:set_vm"),
         "prune": Member("Delete machines that are stopped", f"{_CHANGE}:prune"),
+        "snapshot": Member(
+            "Machines as they were, with memory and disks", "banger_core.cli.snapshot:snapshot"
+        ),
         "stats": Member("Show what machines use", f"{_LOOK}:stats"),
         "ports": Member("List what listens in a machine, and where to reach it", f"{_LOOK}:ports"),
         "health": Member("Check how machines are", f"{_LOOK}:health"),

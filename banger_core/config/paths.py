@@ -79,6 +79,11 @@ class Paths:
         return self.state / "images"
 
     @property
+    def snapshots(self) -> Path:
+        """One directory per snapshot of a VM, by id."""
+        return self.state / "snapshots"
+
+    @property
     def kernels(self) -> Path:
         """The on-disk kernel catalogue."""
         return self.state / "kernels"

@@ -20,6 +20,7 @@ from banger_core.daemon.making_api import making_endpoints
 from banger_core.daemon.networks_api import network_endpoints
 from banger_core.daemon.routes import Endpoint, describe
 from banger_core.daemon.services_api import service_endpoints
+from banger_core.daemon.snapshots_api import snapshot_endpoints
 from banger_core.daemon.ssh_api import ssh_endpoints
 from banger_core.daemon.streams import stream_events
 from banger_core.daemon.system_api import system_endpoints
@@ -40,6 +41,7 @@ def build_app(engine: Engine, stop: Callable[[], None]) -> Starlette:
         *vm_endpoints(engine),
         *vm_verb_endpoints(engine),
         *vm_look_endpoints(engine),
+        *snapshot_endpoints(engine),
         *making_endpoints(engine),
         *image_endpoints(engine),
         *kernel_endpoints(engine),

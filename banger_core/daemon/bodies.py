@@ -62,6 +62,18 @@ class SetVm(Body):
     unlabel: tuple[LabelKey, ...] = Field(default=(), max_length=1000)
 
 
+class MakeSnapshot(Body):
+    """Keep a VM as it is now; an empty ``name`` is made up."""
+
+    name: str = Field(default="", max_length=64)
+
+
+class DeleteSnapshots(Body):
+    """Delete snapshots of a VM by their names."""
+
+    names: tuple[Annotated[str, Field(max_length=64)], ...] = Field(min_length=1, max_length=1000)
+
+
 class ResolveVms(Body):
     """Find VMs by name, id or unique prefix of an id, all at the same moment."""
 

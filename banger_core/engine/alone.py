@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banger_core.config.paths import Paths, check_socket_room, secure_dir
-from banger_core.engine.effects import remove_tree
 from banger_core.engine.engine import Engine
 from banger_core.engine.operations import Operation, in_thread
+from banger_core.engine.trees import remove_tree
 from banger_core.errors import BangerError, HostNotReady
 from banger_core.model import ImageRecord
 from banger_core.plan.choose import Chooser

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,8 @@ from banger_core.config.paths import secure_dir
 from banger_core.engine import process
 from banger_core.engine.operations import Operation
 from banger_core.engine.ssh import remove_note
+from banger_core.engine.swap import forget_before, put_back
+from banger_core.engine.trees import remove_tree
 from banger_core.errors import BangerError, GuestFailed, NotFound
 from banger_core.jsonable import from_json
 from banger_core.model import NetPlan, VmRecord
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RUN_KINDS = frozenset({"runtime", "network", "process", "attachment", "note"})
+RUN_KINDS = frozenset({"runtime", "network", "process", "attachment", "note", "standstill"})
 """Effects of a running VM; the others stay as long as the VM exists."""
+
+SWAP_KINDS = frozenset({"disks"})
+"""A VM has disks of a snapshot and those it had are still there, until it is sure (done) that they
+are not needed."""
 
 KILL_DEADLINE = 10.0
 """Seconds that a killed process may take to vanish."""
@@ -52,6 +58,8 @@ class Effects:
             "process": self._end_process,
             "attachment": self._detach,
             "note": self._remove_note,
+            "standstill": self._nothing,
+            "disks": self._settle_disks,
         }
 
     async def do(
@@ -144,21 +152,20 @@ class Effects:
             return
         await attachment.detach(record, self._engine.context(intent.subject, operation))
 
+    async def _nothing(self, intent: Intent, _: Operation | None) -> None:
+        """What stood still has ended."""
+
+    async def _settle_disks(self, intent: Intent, _: Operation | None) -> None:
+        if intent.is_done:
+            await in_thread(forget_before, Path(intent.subject))
+            return
+        await in_thread(put_back, Path(intent.subject))
+        before = from_json(VmRecord, intent.data["vm"])
+        for record in self._engine.records.vms():
+            if record.id == before.id:
+                self._engine.records.update_vm(
+                    replace(record, plan=before.plan, grown=before.grown)
+                )
+
     async def _remove_note(self, intent: Intent, _: Operation | None) -> None:
         remove_note(self._engine.paths, Path(intent.subject).stem)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory of ours and everything in it. A symbolic link is only unlinked.
-
-    Raises BangerError when something cannot be removed.
-    """
-    try:
-        if path.is_symlink():
-            path.unlink()
-        elif path.exists():
-            shutil.rmtree(path)
-    except OSError as problem:
-        raise BangerError(
-            f"cannot remove {path}", cause=str(problem), hints=[f"ls -la {path}"]
-        ) from problem

@@ -39,6 +39,7 @@ from banger_core.store.content import write_atomic
 from banger_core.store.database import Database
 from banger_core.store.intents import Intents
 from banger_core.store.records import Records
+from banger_core.store.snapshots import Snapshots
 
 log = logging.getLogger("banger.engine")
 
@@ -55,6 +56,7 @@ class Engine:
         self._database = Database.open(paths.database)
         self.records = Records(self._database)
         self.intents = Intents(self._database)
+        self.snapshots = Snapshots(self._database)
         self.events = EventBus()
         self.operations = Operations(self.events)
         self.effects = Effects(self)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from banger_core.contracts import HelperMachine
 from banger_core.errors import GuestFailed
-from banger_core.guest.helper import GuestHelper
+from banger_core.guest.helper import DEADLINE, GuestHelper
 
 if TYPE_CHECKING:
     from banger_core.contracts import Machine
@@ -48,10 +48,13 @@ class Helpers:
         )
 
 
-async def set_clock(helper: GuestHelper) -> None:
-    """Set a guest's clock to this host's. Takes up to a second: guests are told whole seconds, at
-    the moment at which they begin. Raises GuestFailed and HostileInput.
+async def set_clock(
+    helper: GuestHelper, question: str = "time", *, deadline: float = DEADLINE
+) -> None:
+    """Set a guest's clock to this host's, by ``question``, which may do more. Takes up to a second
+    before it is asked: guests are told whole seconds, at the moment at which they begin. Raises
+    GuestFailed and HostileInput.
     """
     moment = math.ceil(time.time())
     await asyncio.sleep(max(0.0, moment - time.time()))
-    await helper.ask(f"time {moment}")
+    await helper.ask(f"{question} {moment}", deadline=deadline)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banger_core.config.paths import secure_dir
-from banger_core.engine.effects import remove_tree
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.image_new import check_new_name, copy_kernel, new_image, record_of
 from banger_core.engine.kernel_import import pin_kernel
 from banger_core.engine.operations import Operation, in_thread
+from banger_core.engine.trees import remove_tree
 from banger_core.errors import UsageProblem
 from banger_core.kernel.collection import collect
 from banger_core.kernel.identity import identify

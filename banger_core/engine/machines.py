@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from banger_core.contracts import HostNetwork
 from banger_core.engine import process
+from banger_core.engine.awaken import Saved, awaken
 from banger_core.engine.build import VmBuilder
-from banger_core.engine.effects import RUN_KINDS
+from banger_core.engine.effects import RUN_KINDS, SWAP_KINDS
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.helpers import Helpers
 from banger_core.engine.operations import Operation, together
 from banger_core.engine.shutdown import shut_down
+from banger_core.engine.snapshots import delete_all
 from banger_core.engine.ssh import remove_note
 from banger_core.engine.ssh_image import with_image_port
 from banger_core.engine.ssh_policy import overruled
@@ -168,13 +170,29 @@ class MachineRoom:
         except BaseException as problem:
             await self._engine.effects.undo(record.id, RUN_KINDS, operation)
             await self._let_go(record.id)
-            self.update(_ended(record, _first_line(problem)))
+            self.update(_ended(record, first_line(problem)))
             raise
 
     async def _start(self, record: VmRecord, operation: Operation) -> tuple[VmRecord, SshTarget]:
         record, machine = await self.starter.launch(record, operation)
+        return await self._make_ready(record, machine, None, operation)
+
+    async def wake(
+        self, record: VmRecord, saved: Saved, operation: Operation
+    ) -> tuple[VmRecord, SshTarget]:
+        """Have a VM whose disks are there go on from ``saved``. A failure leaves what ``end`` or
+        ``drop`` is to undo. For whoever keeps the VM ``locked``.
+        """
+        record, machine = await self.starter.launch(record, operation, saved.directory)
+        return await self._make_ready(record, machine, saved, operation)
+
+    async def _make_ready(
+        self, record: VmRecord, machine: Machine, saved: Saved | None, operation: Operation
+    ) -> tuple[VmRecord, SshTarget]:
         self.watch(record, machine)
         try:
+            if saved is not None:
+                await awaken(record, machine, self.helpers.of(record), saved, operation)
             record, target = await self.starter.make_ready(record, operation)
         except BaseException:
             self._unwatch(record.id)
@@ -241,7 +259,7 @@ class MachineRoom:
         if machine is not None and process.alive(machine.process):
             self.watch(self.update(before), machine)
         else:
-            await self.end(before, _first_line(problem))
+            await self.end(before, first_line(problem))
 
     async def delete(self, ref: str, operation: Operation, *, force: bool = False) -> VmRecord:
         """Delete a VM and everything that was made for it. A running one needs ``force``."""
@@ -261,6 +279,7 @@ class MachineRoom:
     async def _forget(self, record: VmRecord, operation: Operation | None) -> None:
         """Undo everything of a VM and drop its record."""
         self._unwatch(record.id)
+        await delete_all(self._engine, record.id, operation)
         await self._engine.effects.undo(record.id, operation=operation)
         await afailpoint(DELETE_UNDONE)
         await self._let_go(record.id)
@@ -306,6 +325,7 @@ class MachineRoom:
         driver = self._engine.registry.vmm_drivers.load(record.plan.driver)
         context = self._engine.context(record.plan.driver)
         machine = await driver.adopt(record.launch, record.process, context)
+        await self._let_go_on(record, machine)
         self.watch(record, machine)
         await self.starter.publish_again(record)
         if record.state is VmState.PAUSED:
@@ -313,6 +333,25 @@ class MachineRoom:
             await machine.pause()
             remove_note(self._engine.paths, record.name)
         await self._engine.masters.begin(record, settle=0)
+
+    async def _let_go_on(self, record: VmRecord, machine: Machine) -> None:
+        """An earlier daemon may have died while the VM stood still to be copied."""
+        for intent in self._engine.intents.of(record.id):
+            if intent.kind == "standstill":
+                if record.state is VmState.RUNNING:
+                    await machine.resume()
+                self._engine.intents.remove(intent.id)
+
+    async def settle_disks(self, record: VmRecord) -> None:
+        """Finish what a VM's way back to a snapshot left: one that runs has arrived, any other
+        gets the disks that it had.
+        """
+        intents = [each for each in self._engine.intents.of(record.id) if each.kind in SWAP_KINDS]
+        for intent in intents:
+            if record.state in (VmState.RUNNING, VmState.PAUSED):
+                self._engine.intents.done(intent.id)
+        if intents:
+            await self._engine.effects.undo(record.id, SWAP_KINDS)
 
     async def end(self, record: VmRecord, problem: str) -> None:
         """A VM is found to have ended: take down what it leaves on the host."""
@@ -403,7 +442,8 @@ def _clean(ended: Any) -> bool:
     return ended.reason in ("guest-shutdown", "guest-reset") or ended.status == 0
 
 
-def _first_line(problem: BaseException) -> str:
+def first_line(problem: BaseException) -> str:
+    """What is said of a VM that ended by ``problem``."""
     if isinstance(problem, asyncio.CancelledError):
         return "it was interrupted"
     return problem.summary if isinstance(problem, BangerError) else type(problem).__name__

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from banger_core.contracts import HostNetwork
 from banger_core.engine import process
-from banger_core.engine.effects import remove_tree
 from banger_core.engine.image_register import abandon_promotion
+from banger_core.engine.snapshots import owner
+from banger_core.engine.trees import remove_tree
 from banger_core.errors import BangerError
 from banger_core.model import VmRecord, VmState
 from banger_core.store.content import sweep
@@ -49,36 +50,38 @@ class Reconciler:
         machines = self._engine.machines
         if record.state in (VmState.CREATING, VmState.DELETING):
             await machines.drop(record)
-        elif record.state in (VmState.RUNNING, VmState.PAUSED):
+            return
+        if record.state is VmState.STARTING:
+            await machines.end(record, "its start was interrupted")
+        elif record.state is VmState.STOPPING:
+            await machines.end(record, "")
+        await machines.settle_disks(record)
+        if record.state in (VmState.RUNNING, VmState.PAUSED):
             if record.process is not None and process.alive(record.process):
                 await machines.adopt(record)
             else:
                 await machines.end(record, "the VM ended while no daemon was watching")
-        elif record.state is VmState.STARTING:
-            await machines.end(record, "its start was interrupted")
-        elif record.state is VmState.STOPPING:
-            await machines.end(record, "")
 
     async def _remove_unrecorded(self) -> None:
         """Undo intents without a record, then remove directories that nothing knows."""
         engine = self._engine
         vms = {record.id for record in engine.records.vms()}
         images = {f"image-{image.id}" for image in engine.records.images()}
-        for owner in {intent.vm_id for intent in engine.intents.all()} - vms - images:
+        snapshots = {owner(snapshot.id) for snapshot in engine.snapshots.all()}
+        for each in {intent.vm_id for intent in engine.intents.all()} - vms - images - snapshots:
             try:
-                await engine.effects.undo(owner)
+                await engine.effects.undo(each)
             except BangerError as problem:
-                log.warning("could not remove what is left of %s: %s", owner, problem)
+                log.warning("could not remove what is left of %s: %s", each, problem)
         await self._sweep_networks(vms)
         for runtime in _children(engine.paths.runtime / "vms"):
             if runtime.name not in vms:
                 await self._end_orphan(runtime)
-        for directory in _children(engine.paths.state / "vms"):
-            if directory.name not in vms:
-                remove_tree(directory)
-        for directory in _children(engine.paths.images):
-            if f"image-{directory.name}" not in images:
-                remove_tree(directory)
+        known = vms | images | snapshots
+        for place, prefix in (("vms", ""), ("images", "image-"), ("snapshots", "snapshot-")):
+            for directory in _children(engine.paths.state / place):
+                if f"{prefix}{directory.name}" not in known:
+                    remove_tree(directory)
         remove_tree(engine.paths.state / "incoming")
         for written in (engine.paths.state, engine.paths.ssh, engine.paths.ssh / "vms"):
             sweep(written)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from banger_core.contracts import RestoringDriver
 from banger_core.engine import process
 from banger_core.engine.build import boot_kernel, disk_path, work_disk_path
 from banger_core.engine.console import ConsoleRing, strip_escapes
@@ -23,6 +24,7 @@ from banger_core.guest.seed import SeedConfig, write_seed
 from banger_core.jsonable import to_json
 from banger_core.model import (
     ImageRecord,
+    LaunchSpec,
     SshTarget,
     VmDirs,
     VmRecord,
@@ -59,27 +61,37 @@ class VmStarter:
         self._engine = engine
         self._marks: dict[str, asyncio.Event] = {}
 
-    async def launch(self, record: VmRecord, operation: Operation) -> tuple[VmRecord, Machine]:
-        """Bring the network up and start the VMM; returns with the process recorded."""
+    async def launch(
+        self, record: VmRecord, operation: Operation, saved: Path | None = None
+    ) -> tuple[VmRecord, Machine]:
+        """Bring the network up and start the VMM; returns with the process recorded. It goes on
+        from what its driver wrote into the directory ``saved``, standing still, or boots.
+        """
         engine, plan = self._engine, record.plan
         runtime = await engine.effects.make_directory(
             plan.id, "runtime", engine.paths.vm_runtime(plan.id)
         )
-        dirs = await self._prepare(record, runtime, operation)
+        dirs = await self._prepare(record, operation)
         await self._network_up(record, operation)
         driver = engine.registry.vmm_drivers.load(plan.driver)
         context = engine.context(plan.driver, operation)
-        accel = await driver.accel(plan.accel, dirs, context)
-        if accel == "tcg" and plan.accel == "auto":
+        spec, accel = await self.spec(record, dirs, operation)
+        if accel == "tcg" and plan.accel == "auto" and saved is None:
             operation.notice("no usable hardware virtualisation: software emulation is used")
-        spec = driver.launch(plan, dirs, accel)
         for path, text in spec.files.items():
             engine.write_private(path, text.encode())
         operation.step(f"starting {record.name}")
-        self._marks[plan.id] = asyncio.Event()
+        mark = self._marks[plan.id] = asyncio.Event()
+        if saved is not None:
+            # It will not say again that it listens
+            mark.set()
 
         async def start() -> Machine:
-            machine = await driver.start(spec, context)
+            if saved is None:
+                machine: Machine = await driver.start(spec, context)
+            else:
+                assert isinstance(driver, RestoringDriver)
+                machine = await driver.restore(spec, saved, context)
             await afailpoint(AFTER_LAUNCH)
             return machine
 
@@ -90,34 +102,49 @@ class VmStarter:
         await afailpoint(AFTER_PROCESS)
         return record, machine
 
-    async def _prepare(self, record: VmRecord, runtime: Path, operation: Operation) -> VmDirs:
-        """Write the seed, see to the initramfs, and say where everything lies."""
+    async def spec(
+        self, record: VmRecord, dirs: VmDirs, operation: Operation
+    ) -> tuple[LaunchSpec, str]:
+        """Return how the VM would be started, and with which acceleration."""
+        plan = record.plan
+        driver = self._engine.registry.vmm_drivers.load(plan.driver)
+        context = self._engine.context(plan.driver, operation)
+        accel = await driver.accel(plan.accel, dirs, context)
+        return driver.launch(plan, dirs, accel), accel
+
+    async def places(self, record: VmRecord, operation: Operation) -> VmDirs:
+        """Say where everything of a VM lies; sees to the initramfs."""
         engine, plan = self._engine, record.plan
         image = engine.records.image(record.image_id)
         directory = engine.paths.vm_state(plan.id)
         kernel, keeper = boot_kernel(directory, image)
         check_kernel_files(image, kernel)
         guest = await engine.chooser(operation).guest()
-        initrd = await engine.images.initrd(kernel, keeper, guest, operation)
-        await in_thread(operation, partial(fit_disks, record, directory))
-        seed = directory / "seed.img"
-        write_seed(seed, await self._seed(record, image, directory))
-        await afailpoint(AFTER_SEED)
         return VmDirs(
             state=directory,
-            runtime=runtime,
+            runtime=engine.paths.vm_runtime(plan.id),
             kernel=kernel.vmlinux,
-            initrd=initrd,
+            initrd=await engine.images.initrd(kernel, keeper, guest, operation),
             root_disk=disk_path(directory, plan),
-            seed=seed,
+            seed=directory / "seed.img",
             work_disk=work_disk_path(directory, plan),
         )
+
+    async def _prepare(self, record: VmRecord, operation: Operation) -> VmDirs:
+        """Write the seed, fit the disks, and say where everything lies."""
+        dirs = await self.places(record, operation)
+        await in_thread(operation, partial(fit_disks, record, dirs.state))
+        image = self._engine.records.image(record.image_id)
+        write_seed(dirs.seed, await self._seed(record, image, dirs.state))
+        await afailpoint(AFTER_SEED)
+        return dirs
 
     async def _seed(self, record: VmRecord, image: ImageRecord, directory: Path) -> SeedConfig:
         engine, net = self._engine, record.plan.net
         identity = await engine.identity()
         return SeedConfig(
             hostname=record.name,
+            mac=net.mac,
             address=net.guest_address,
             gateway=net.gateway,
             address6=net.guest_address6,

@@ -38,6 +38,9 @@ helper's two ways to the host, and when the guest already answers."""
 SCRIPTS = {
     "init": "init",
     "load": "banger/load",
+    "network": "banger/network",
+    "serve": "banger/serve",
+    "renew": "banger/renew",
     "work": "banger/work",
     "handover": "banger/handover",
     "login": "banger/login",
@@ -45,6 +48,7 @@ SCRIPTS = {
     "enter": "export/enter",
     "user": "export/user",
     "pid1": "export/pid1",
+    "another": "export/become-another",
     "shutdown": "export/shutdown",
     "poweroff": "export/tools/poweroff",
     "scp": "export/tools/scp",

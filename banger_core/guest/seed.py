@@ -23,26 +23,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _PRIVATE, _PUBLIC = 0o600, 0o644
+_UNIT, _SLACK = 1 << 16, 1 << 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedConfig:
     """Who a VM is.
 
-    ``address`` and ``address6`` are ``IP/PREFIX`` (empty: no network of that kind), ``host_key``
-    the private key in dropbear's form, ``epoch`` the time in seconds. ``init`` is ``auto`` (the
-    image's ``/sbin/init`` when it has one, else banger's own), ``none`` (always banger's own) or
-    an absolute path in the image. ``config`` says how the image wants its programs run: user,
-    environment and working directory hold for every session. ``replace_resolver`` overwrites the
-    image's own ``/etc/resolv.conf``. After ``idle_limit`` seconds without traffic the SSH server
-    ends a connection (0: never). ``work_disk`` says that there is a third disk, for ``/root``;
-    ``grown`` names the disks (``root``, ``work``) whose file systems are to fill them.
+    ``mac`` is the address of its network card, ``address`` and ``address6`` are ``IP/PREFIX``
+    (empty: no network of that kind), ``host_key`` the private key in dropbear's form, ``epoch`` the
+    time in seconds. ``init`` is ``auto`` (the image's ``/sbin/init`` when it has one, else
+    banger's own), ``none`` (always banger's own) or an absolute path in the image. ``config`` says
+    how the image wants its programs run: user, environment and working directory hold for every
+    session. ``replace_resolver`` overwrites the image's own ``/etc/resolv.conf``. After
+    ``idle_limit`` seconds without traffic the SSH server ends a connection (0: never).
+    ``work_disk`` says that there is a third disk, for ``/root``; ``grown`` names the disks
+    (``root``, ``work``) whose file systems are to fill them.
     """
 
     hostname: str
     host_key: bytes
     authorized_keys: tuple[str, ...]
     epoch: float
+    mac: str = ""
     address: str = ""
     gateway: str = ""
     address6: str = ""
@@ -61,7 +64,10 @@ def write_seed(out: Path, config: SeedConfig) -> None:
     that no line of the archive can carry, and IntegrityError for an image that wants more than a
     program can be given.
     """
-    write_atomic(out, _archive(_files(config)))
+    archive = _archive(_files(config))
+    # A guest that was copied knows the former disk's size, and its copy's names may be longer
+    size = (len(archive) + _SLACK + _UNIT - 1) // _UNIT * _UNIT
+    write_atomic(out, archive.ljust(size, b"\0"))
 
 
 def _files(config: SeedConfig) -> dict[str, tuple[int, bytes]]:
@@ -79,6 +85,7 @@ def _files(config: SeedConfig) -> dict[str, tuple[int, bytes]]:
 def _assignments(config: SeedConfig) -> str:
     values = {
         "hostname": config.hostname,
+        "mac": config.mac,
         "address": config.address,
         "gateway": config.gateway,
         "address6": config.address6,

@@ -13,6 +13,7 @@ RESERVED = frozenset({"config", "explain", "forget", "known-hosts"})
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
+_SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _MANNERS = (
     "able amber ample azure brave brief bright brisk calm clear clever cosy crisp curious dapper "
@@ -61,6 +62,18 @@ def check_image_name(name: str) -> str:
             cause="a name has 1 to 255 letters A-Z and a-z, digits and '._-/:@', begins with a "
             "letter or digit, and has no '://'",
             hints=[f"--name {near or 'web-base'}"],
+        )
+    return name
+
+
+def check_snapshot_name(name: str) -> str:
+    """Return ``name`` when a snapshot can be called that. Raises UsageProblem."""
+    if not _SNAPSHOT_NAME.fullmatch(name):
+        raise UsageProblem(
+            f"{name[:80]!r} cannot be the name of a snapshot",
+            cause="a name has 1 to 64 letters A-Z and a-z, digits and '._-', and begins with a "
+            "letter or digit",
+            hints=["before-upgrade"],
         )
     return name
 

@@ -32,4 +32,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX vms_by_image ON vms (image_id)",
         "CREATE INDEX intents_by_vm ON intents (vm_id)",
     ),
+    (
+        """
+        CREATE TABLE snapshots (
+            id TEXT PRIMARY KEY, vm_id TEXT NOT NULL REFERENCES vms (id), name TEXT NOT NULL,
+            created_at REAL NOT NULL, record TEXT NOT NULL, UNIQUE (vm_id, name)
+        ) STRICT
+        """,
+    ),
 )

@@ -13,7 +13,17 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "banger_core"
 CAP = 500
 
-SPINE = {"errors", "model", "netmodel", "declare", "contracts", "jsonable", "sizes", "packages"}
+SPINE = {
+    "errors",
+    "model",
+    "netmodel",
+    "snapmodel",
+    "declare",
+    "contracts",
+    "jsonable",
+    "sizes",
+    "packages",
+}
 SPINE |= {"deprecation", "quoting", "sshmodel", "threads", "trust"}
 SHELF = SPINE | {"api", "hookspecs", "config", "plugins", "store"}
 WORKSHOP = SHELF | {"plan", "rootfs", "kernel", "bundle", "guest", "engine", "networks"}

@@ -23,7 +23,7 @@ import pytest
 from banger_core.client.client import Client, url
 from banger_core.client.operations import Operation
 from banger_core.config.paths import Paths
-from banger_core.engine.effects import RUN_KINDS
+from banger_core.engine.effects import RUN_KINDS, SWAP_KINDS
 from banger_core.errors import DaemonUnavailable
 from banger_core.testing import leaks
 from banger_core.testing.fakes import CONFIG
@@ -181,19 +181,25 @@ class House:
         vms = dict(self.rows("SELECT id, state FROM vms"))
         names = {name for (name,) in self.rows("SELECT name FROM vms WHERE state = 'running'")}
         images = {image for (image,) in self.rows("SELECT id FROM images")}
+        snapshots = {each for (each,) in self.rows("SELECT id FROM snapshots")}
         running = {vm for vm, state in vms.items() if state in ("running", "paused")}
+        owners = {
+            *(f"image-{image}" for image in images),
+            *(f"snapshot-{each}" for each in snapshots),
+        }
         return [
             *(f"process {command(pid)!r}" for pid in self._strangers(running)),
             *_besides(self.state / "vms", vms.keys()),
             *_besides(self.runtime / "vms", running),
             *_besides(self.state / "images", images),
             *_besides(self.state / "incoming", set()),
+            *_besides(self.state / "snapshots", snapshots),
             *_besides(
                 self.state / "ssh" / "vms",
                 {f"{name}.{end}" for name in names for end in ("json", "conf")},
             ),
             *(f"pin {line}" for line in self._pins() if line.rpartition(":")[2] not in running),
-            *self._doubts(set(vms), running, {f"image-{image}" for image in images}),
+            *self._doubts(set(vms), running, owners),
             *(str(path) for path in self.home.rglob("*.partial*")),
         ]
 
@@ -207,13 +213,15 @@ class House:
         known = self.state / "ssh" / "known_hosts"
         return known.read_text().splitlines() if known.exists() else []
 
-    def _doubts(self, vms: set[str], running: set[str], images: set[str]) -> Iterator[str]:
+    def _doubts(self, vms: set[str], running: set[str], others: set[str]) -> Iterator[str]:
         for owner, kind, subject, done in self.rows(
             "SELECT vm_id, kind, subject, done_at FROM intents"
         ):
             if done is None:
                 yield f"open intent {kind} {subject} of {owner}"
-            elif owner not in vms | images or (kind in RUN_KINDS and owner not in running):
+            elif kind in SWAP_KINDS:
+                yield f"intent {kind} {subject} of {owner}: a machine is on its way back"
+            elif owner not in vms | others or (kind in RUN_KINDS and owner not in running):
                 yield f"intent {kind} {subject} of {owner}"
 
     def close(self) -> None:

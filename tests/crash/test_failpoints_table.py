@@ -63,6 +63,9 @@ RESUMING = ("resume.after_vmm",)
 KILLING = ("kill.after_signal",)
 RESTARTING = ("restart.after_stop",)
 CHANGING = ("set.after_record",)
+SNAPPING = ("snapshot.after_pause", "snapshot.after_copy", "snapshot.before_record")
+UNSNAPPING = ("snapshot.after_forget",)
+GOING_BACK = ("restore.after_swap", "wake.before_resume")
 DELETING = ("delete.after_state", "delete.after_effects")
 
 
@@ -95,6 +98,11 @@ PAUSE, RESUME = ("vm", "pause", "one"), ("vm", "resume", "one")
 KILL, RESTART = ("vm", "kill", "one"), ("vm", "restart", "one")
 SET = ("vm", "set", "one", "--disk-size", "128M", "--memory", "256M")
 
+SNAPSHOT = ("vm", "snapshot", "create", "one", "then")
+RESTORE = ("vm", "snapshot", "restore", "one", "then")
+UNSNAPSHOT = ("vm", "snapshot", "delete", "one", "then")
+BACK = (RUN, SNAPSHOT)
+
 WAYS = (
     Way("pull", PULLING, (), IMAGE, NONE, NONE, NONE, images=0),
     Way("run-pulls", PULLING, (), RUN, NONE, NONE, RUNNING, images=0),
@@ -112,6 +120,13 @@ WAYS = (
     Way("kill", KILLING, (RUN,), KILL, STOPPED, STOPPED, STOPPED, again=NOT_RUNNING),
     Way("restart", RESTARTING, (RUN,), RESTART, STOPPED, STOPPED, RUNNING),
     Way("set", CHANGING, (CREATE,), SET, STOPPED, STOPPED, STOPPED),
+    Way("snapshot", SNAPPING, (RUN,), SNAPSHOT, RUNNING, RUNNING, RUNNING),
+    Way("snapshot-paused", SNAPPING[1:], (RUN, PAUSE), SNAPSHOT, PAUSED, PAUSED, PAUSED),
+    Way("snapshot-delete", UNSNAPPING, BACK, UNSNAPSHOT, RUNNING, RUNNING, RUNNING,
+        again=NOT_FOUND),
+    Way("restore-copies", ("restore.after_copy",), BACK, RESTORE, RUNNING, RUNNING, RUNNING),
+    Way("restore", GOING_BACK, BACK, RESTORE, STOPPED, STOPPED, RUNNING),
+    Way("restore-ends", ("restore.before_forget",), BACK, RESTORE, RUNNING, RUNNING, RUNNING),
     # What was to be deleted is never taken into use again, so a failure leaves it "deleting"
     Way("delete", DELETING, (CREATE,), ("vm", "delete", "one"), NONE, {"one": "deleting"}, NONE,
         again=NOT_FOUND),
@@ -122,7 +137,8 @@ WAYS = (
 CASES = [pytest.param(way, point, id=f"{way.name}-{point}") for way in WAYS for point in way.points]
 
 FAILING = ("pull", "run", "start", "stop", "delete", "register", "promote", "export", "import",
-           "build", "pause", "resume", "kill", "restart", "set")  # fmt: skip
+           "build", "pause", "resume", "kill", "restart", "set", "snapshot", "restore-copies",
+           "restore")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -177,3 +177,38 @@ def test_health_decides_the_exit_status(here, daemon):
         "db",
         "web",
     ]
+
+
+ROW = {
+    "id": "1", "name": "s1", "vm": "web", "vm_id": "2", "created_at": 0.0, "size": 3 << 20,
+    "needs": {"qemu": "7.2.22", "devices": "virtio-net", "driver": "qemu", "kernel": "sha256:0"},
+}  # fmt: skip
+
+
+def test_snapshots_are_made_restored_and_deleted_by_name(here, daemon):
+    place = "/v1/vms/web/snapshots"
+    daemon.answers[f"POST {place}"] = lambda _: operation(
+        result={"vm": {"name": "web"}, "snapshot": ROW}
+    )
+    daemon.answers[f"POST {place}/s1/restore"] = lambda _: done("web")
+    daemon.answers[f"DELETE {place}"] = lambda _: done("web")
+    assert here("vm", "snapshot", "create", "web")[:2] == (0, "s1\n")
+    assert json.loads(here("vm", "snapshot", "create", "web", "s1", "--json")[1]) == ROW
+    assert here("vm", "snapshot", "restore", "web", "s1")[:2] == (0, "web\n")
+    assert here("vm", "snapshot", "delete", "web", "s1", "s2", "s1")[:2] == (0, "s1\ns2\n")
+    assert [each.body for each in daemon.asked if each.body is not None] == [
+        {"name": ""}, {"name": "s1"}, {}, {"names": ["s1", "s2"]}
+    ]  # fmt: skip
+
+
+def test_snapshots_are_listed_with_what_people_look_for(here, daemon):
+    daemon.answers["GET /v1/snapshots"] = lambda _: {"snapshots": [ROW]}
+    daemon.answers["GET /v1/vms/web/snapshots"] = lambda _: {"snapshots": [{**ROW, "size": 0}]}
+    status, out, _ = here("vm", "snapshot", "list")
+    assert status == 0
+    assert "web" in out
+    assert "3 MiB" in out
+    assert "qemu 7.2.22" in out
+    assert "virtio-net" not in out
+    assert "gone" in here("vm", "snapshot", "list", "web")[1]
+    assert json.loads(here("vm", "snapshot", "list", "--json")[1]) == [ROW]

@@ -19,6 +19,7 @@ from banger_core.store.intents import Intents
 from banger_core.store.records import Records
 from banger_core.store.schema import MIGRATIONS
 
+NOW = len(MIGRATIONS)
 LATER = (*MIGRATIONS, ("ALTER TABLE vms ADD COLUMN colour TEXT", "UPDATE vms SET colour = 'red'"))
 
 
@@ -125,10 +126,10 @@ def test_an_older_schema_is_backed_up_and_migrated(tmp_path, make_vm):
         Records(old).add_vm(make_vm("a", "a" * 12))
     with Database.open(path, LATER) as new:
         assert new.rows("SELECT name, colour FROM vms") == [("a", "red")]
-    backup = tmp_path / "banger.db.v1.backup"
+    backup = tmp_path / f"banger.db.v{NOW}.backup"
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     with closing(sqlite3.connect(backup)) as copy:
-        assert copy.execute("PRAGMA user_version").fetchone() == (1,)
+        assert copy.execute("PRAGMA user_version").fetchone() == (NOW,)
         assert copy.execute("SELECT name FROM vms").fetchall() == [("a",)]
         assert (
             copy.execute("SELECT * FROM pragma_table_info('vms') WHERE name = 'colour'").fetchall()
@@ -152,7 +153,7 @@ def test_a_failing_migration_leaves_the_old_schema_usable(tmp_path):
         Database.open(path, broken)
     with Database.open(path) as database:
         names = {row[0] for row in database.rows("SELECT name FROM sqlite_master")}
-        assert database.rows("PRAGMA user_version") == [(1,)]
+        assert database.rows("PRAGMA user_version") == [(NOW,)]
     assert "half" not in names
 
 
@@ -173,7 +174,7 @@ def test_kill_in_the_middle_of_a_migration(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
     with Database.open(path) as database:
-        assert database.rows("PRAGMA user_version") == [(1,)]
+        assert database.rows("PRAGMA user_version") == [(NOW,)]
         assert database.rows("SELECT 1 FROM sqlite_master WHERE name = 'more'") == []
 
 
@@ -183,7 +184,7 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path):
     content = path.read_bytes()
     with pytest.raises(BangerError, match="newer banger") as caught:
         Database.open(path)
-    assert "number 2, this banger knows 1" in caught.value.cause
+    assert f"number {NOW + 1}, this banger knows {NOW}" in caught.value.cause
     assert path.read_bytes() == content
     assert not list(tmp_path.glob("*.backup"))
 

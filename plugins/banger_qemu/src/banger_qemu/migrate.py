@@ -21,6 +21,9 @@ async def save(qmp: Qmp, file: IO[bytes]) -> None:
     when it is cancelled, QEMU writes no more, and the machine can go on.
     """
     await qmp.execute("migrate-set-parameters", **{"max-bandwidth": _UNLIMITED})
+    # A machine that began as another with its memory in a file: now all of it is wanted
+    whole = {"capability": "x-ignore-shared", "state": False}
+    await qmp.execute("migrate-set-capabilities", capabilities=[whole])
     await qmp.give(_DESCRIPTOR, file)
     try:
         await qmp.execute("migrate", uri=f"fd:{_DESCRIPTOR}")

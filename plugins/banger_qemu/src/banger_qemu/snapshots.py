@@ -65,7 +65,8 @@ def requirements(spec: LaunchSpec, version: str) -> Mapping[str, str]:
     accel = given("-accel")[0]
     return {
         "qemu": version,
-        "machine": dict(options)["-machine"],
+        # Where its memory comes from is nothing of the machine
+        "machine": dict(options)["-machine"].partition(",memory-backend=")[0],
         "accel": accel,
         # Under emulation too: the guest counts time by the host's own counter
         "processor": f"{given('-cpu')[0]} on {_host_processor()}",

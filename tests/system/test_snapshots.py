@@ -1,0 +1,71 @@
+"""Snapshots and copies of one real machine that runs, in this order."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.xdist_group("snapshots")]
+
+COUNTER = "i=0; while :; do i=$((i+1)); echo $i >/dev/shm/count; sleep 0.2; done"
+
+
+@pytest.fixture(scope="module")
+def vm(banger):
+    """A machine that runs, with a process that counts in memory."""
+    banger.ok("vm", "run", "-d", "--name", "v", "--memory", "256M", "--vcpu", "1",
+              "--work-disk", "256M", "-p", "8080:80")  # fmt: skip
+    inside(banger, "v", f"setsid sh -c '{COUNTER}' counter >/dev/null 2>&1 </dev/null &")
+    return "v"
+
+
+def inside(banger, name, script):
+    return banger.ok("vm", "exec", name, "--", "sh", "-c", script).strip()
+
+
+def count(banger, name):
+    """The counter, once it has gone on from where it is now."""
+    first = int(inside(banger, name, "cat /dev/shm/count"))
+    deadline = time.monotonic() + 120
+    while (now := int(inside(banger, name, "cat /dev/shm/count"))) == first:
+        assert time.monotonic() < deadline
+    return now
+
+
+def test_a_machine_goes_back_with_its_memory_and_both_disks(banger, vm):
+    inside(banger, vm, "echo then > /then; echo then > /root/then")
+    before = count(banger, vm)
+    assert banger.ok("vm", "snapshot", "create", vm, "then") == "then\n"
+    after = count(banger, vm)
+    assert after > before
+    inside(banger, vm, "rm /then /root/then; echo later > /later; rm /dev/shm/count; sync")
+    drawn = inside(banger, vm, "head -c 16 /dev/urandom | od -An -tx1")
+    assert banger.ok("vm", "snapshot", "restore", vm, "then") == f"{vm}\n"
+    assert inside(banger, vm, "cat /then /root/then") == "then\nthen"
+    assert inside(banger, vm, "ls /later 2>/dev/null || true") == ""
+    assert count(banger, vm) > before
+    guest = float(inside(banger, vm, "date +%s"))
+    assert abs(guest - time.time()) < 60
+    assert inside(banger, vm, "head -c 16 /dev/urandom | od -An -tx1") != drawn
+    (row,) = banger.json("vm", "snapshot", "list", vm)
+    assert (row["vm"], row["name"], row["needs"]["driver"]) == (vm, "then", "qemu")
+    assert 0 < row["size"] < 512 << 20
+
+
+def test_a_broken_one_is_refused_and_the_machine_goes_on(banger, vm):
+    (place,) = (banger.state / "snapshots").iterdir()
+    pid = banger.json("vm", "show", vm)["pid"]
+    state = place / "vmm" / "state"
+    os.truncate(state, state.stat().st_size - 1)
+    refused = banger.run("vm", "snapshot", "restore", vm, "then")
+    assert refused.returncode == 1
+    assert b"the snapshot then is damaged" in refused.stderr
+    assert banger.json("vm", "show", vm)["pid"] == pid
+    assert inside(banger, vm, "cat /then") == "then"
+
+
+def test_nothing_is_left(banger, vm):
+    banger.ok("vm", "delete", "--force", vm)
+    assert list((banger.state / "snapshots").iterdir()) == []
