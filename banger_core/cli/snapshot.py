@@ -95,6 +95,38 @@ def delete(
         say(name)
 
 
+def fork(
+    reference: VmRef,
+    count: Annotated[
+        int, typer.Option("-n", "--count", min=1, max=100, metavar="N", help="How many.")
+    ] = 1,
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Their name, with numbers if several.",
+            show_default=False,
+        ),
+    ] = "",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a machine as it runs: the copies go on with its memory, programs and disks.
+
+    Each is a machine of its own, with a name, addresses, host keys, a machine id and random
+    numbers of its own before it can be reached; its disks are its own. What programs keep in
+    memory, such as keys and tokens, all copies have.
+    """
+    body = {"count": count, "name": name}
+    made = _follow("POST", (reference, "fork"), body, quiet=quiet or as_json)["vms"]
+    if as_json:
+        show_json(made)
+        return
+    for each in made:
+        say(each["name"])
+
+
 def _needs(needs: dict[str, str]) -> str:
     """What people look for; ``--json`` has all of it."""
     shown = {name: value for name, value in needs.items() if name not in ("devices", "kernel")}

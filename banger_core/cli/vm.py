@@ -47,6 +47,10 @@ vm = Noun(
         "snapshot": Member(
             "Machines as they were, with memory and disks", "banger_core.cli.snapshot:snapshot"
         ),
+        "fork": Member(
+            "Copy a machine as it runs, each copy with an identity of its own",
+            "banger_core.cli.snapshot:fork",
+        ),
         "stats": Member("Show what machines use", f"{_LOOK}:stats"),
         "ports": Member("List what listens in a machine, and where to reach it", f"{_LOOK}:ports"),
         "health": Member("Check how machines are", f"{_LOOK}:health"),

@@ -68,6 +68,13 @@ class MakeSnapshot(Body):
     name: str = Field(default="", max_length=64)
 
 
+class ForkVm(Body):
+    """Copy a VM that runs ``count`` times; ``name`` as in ``engine.fork``."""
+
+    count: int = Field(default=1, ge=1, le=100)
+    name: str = Field(default="", max_length=63)
+
+
 class DeleteSnapshots(Body):
     """Delete snapshots of a VM by their names."""
 

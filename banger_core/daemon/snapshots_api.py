@@ -1,4 +1,4 @@
-"""The API of snapshots of VMs."""
+"""The API of snapshots and copies of VMs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from banger_core.daemon.bodies import DeleteSnapshots, MakeSnapshot, Nothing
+from banger_core.daemon.bodies import DeleteSnapshots, ForkVm, MakeSnapshot, Nothing
 from banger_core.daemon.routes import Endpoint, read_body
 from banger_core.daemon.streams import stream_operation
+from banger_core.daemon.views import vm_view
 from banger_core.daemon.vms_api import vm_result
 from banger_core.engine.engine import Engine
+from banger_core.engine.fork import fork
 from banger_core.engine.operations import Operation
 from banger_core.engine.restore import restore_snapshot
 from banger_core.engine.snapshot_files import size_on_disk
@@ -21,7 +23,7 @@ from banger_core.threads import in_thread
 
 
 def snapshot_endpoints(engine: Engine) -> list[Endpoint]:
-    """The endpoints under ``/v1/snapshots`` and ``/v1/vms/{ref}/snapshots``."""
+    """The endpoints under ``/v1/snapshots`` and ``/v1/vms/{ref}/snapshots``, and forking."""
     return [*_reading(engine), *_changing(engine)]
 
 
@@ -74,8 +76,21 @@ def _changing(engine: Engine) -> list[Endpoint]:
 
         return stream_operation(engine, f"deleting snapshots of {ref}", work)
 
+    async def fork_vm(request: Request) -> Response:
+        """Copy a VM that runs; the copies run, each with an identity of its own."""
+        ref, body = request.path_params["ref"], await read_body(request, ForkVm)
+
+        async def work(operation: Operation) -> Any:
+            done = await fork(engine, ref, body.count, body.name, operation)
+            operation.mark("total")
+            vms = [vm_view(record) for record, _ in done]
+            return {"vms": vms, "timing": operation.timing}
+
+        return stream_operation(engine, f"copying {ref}", work)
+
     place = "/v1/vms/{ref}/snapshots"
     return [
+        Endpoint("POST", "/v1/vms/{ref}/fork", fork_vm, ForkVm, streams=True),
         Endpoint("POST", place, create, MakeSnapshot, streams=True),
         Endpoint("POST", f"{place}/{{snapshot}}/restore", restore, Nothing, streams=True),
         Endpoint("DELETE", place, delete, DeleteSnapshots, streams=True),

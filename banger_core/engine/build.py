@@ -46,7 +46,7 @@ class VmBuilder:
         record = replace(record, image_id=image.id)
         self._engine.records.update_vm(record)
         host_key, *_ = await together(
-            self._host_key(directory, operation),
+            self.host_key(directory, operation),
             self._disk(plan, image, directory, operation),
             self._work_disk(plan, image, directory, operation),
             self._kernel(plan, image, directory, operation),
@@ -100,7 +100,7 @@ class VmBuilder:
             if disk.exists() and (base := backing_file(disk)):
                 yield base
 
-    async def _host_key(self, directory: Path, operation: Operation) -> str:
+    async def host_key(self, directory: Path, operation: Operation) -> str:
         """Make the guest runtime's host key; returns its public half."""
         private, public = await make_host_key(self._engine.run, directory)
         await in_thread(

@@ -116,7 +116,7 @@ async def _copy(
     operation.step(f"copying the disks of {record.name}")
     coming = secure_dir(directory / COMING)
     secure_dir(directory / BEFORE)
-    await in_thread(operation, partial(copy_disks, wanted.plan, source, coming))
+    await in_thread(operation, partial(copy_disks, wanted.plan, source, coming, durable=True))
     return intent
 
 

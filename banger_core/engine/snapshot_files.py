@@ -22,7 +22,7 @@ from banger_core.errors import IntegrityError
 from banger_core.jsonable import to_json
 from banger_core.rootfs.disks import data_ranges
 from banger_core.snapmodel import FORMAT, SnapshotFile, SnapshotRecord
-from banger_core.store.content import sync_directory, write_atomic
+from banger_core.store.content import sync_directory, sync_file, write_atomic
 
 MANIFEST = "manifest.json"
 VMM = "vmm"
@@ -42,7 +42,7 @@ def describe(directory: Path, report: Report) -> tuple[SnapshotFile, ...]:
     total = sum(path.stat().st_size for path in found)
     rows, done = [], 0
     for path in found:
-        _sync(path)
+        sync_file(path)
         size, digest = content_digest(path, _offset(report, done, total))
         rows.append(SnapshotFile(name=_name(path, directory), size=size, digest=digest))
         done += size
@@ -137,14 +137,6 @@ def _files(directory: Path) -> Iterator[Path]:
 
 def _name(path: Path, directory: Path) -> str:
     return str(path.relative_to(directory))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _offset(report: Report, done: int, total: int) -> Report:

@@ -23,7 +23,7 @@ from banger_core.errors import BangerError, Conflict, NoSpace, UsageProblem
 from banger_core.model import VmPlan, VmRecord, VmState
 from banger_core.rootfs.disks import copy_sparse
 from banger_core.sizes import format_size
-from banger_core.store.content import create_private, room_in
+from banger_core.store.content import create_private, room_in, sync_file
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine
@@ -100,7 +100,7 @@ async def _go_on(engine: Engine, record: VmRecord, machine: SavedMachine) -> Non
         raise
 
 
-def copy_disks(plan: VmPlan, source: Path, target: Path) -> None:
+def copy_disks(plan: VmPlan, source: Path, target: Path, *, durable: bool = False) -> None:
     """Copy the disks of a VM between two directories, by sharing blocks where the file system
     can. Blocks. Raises NoSpace.
     """
@@ -109,6 +109,8 @@ def copy_disks(plan: VmPlan, source: Path, target: Path) -> None:
         with room_in(target):
             os.close(create_private(copy))
             copy_sparse(disk, copy)
+            if durable:
+                sync_file(copy)
 
 
 def disks_of(plan: VmPlan, directory: Path) -> Iterator[Path]:

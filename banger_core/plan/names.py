@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 from collections.abc import Container
@@ -14,6 +15,8 @@ RESERVED = frozenset({"config", "explain", "forget", "known-hosts"})
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 _SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_BASE = 56
+"""Letters of a name that gets a number: it is a DNS label still."""
 
 _MANNERS = (
     "able amber ample azure brave brief bright brisk calm clear clever cosy crisp curious dapper "
@@ -87,6 +90,13 @@ def make_name(taken: Container[str]) -> str:
         if name not in taken:
             return name
     raise UsageProblem("no free name was found", hints=["give one with --name"])
+
+
+def numbered_names(base: str, count: int, taken: Container[str]) -> list[str]:
+    """Return ``count`` names that are not in ``taken``: ``base`` with the lowest free numbers."""
+    base = base[:_BASE].rstrip("-")
+    free = (name for number in itertools.count(1) if (name := f"{base}-{number}") not in taken)
+    return list(itertools.islice(free, count))
 
 
 def make_id() -> str:

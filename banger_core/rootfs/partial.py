@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from banger_core.store.content import create_private, room_in, sync_directory
+from banger_core.store.content import create_private, room_in, sync_directory, sync_file
 
 
 @contextmanager
@@ -23,16 +23,8 @@ def publishing(path: Path) -> Iterator[Path]:
         os.close(create_private(temporary))
         try:
             yield temporary
-            _sync(temporary)
+            sync_file(temporary)
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)
         sync_directory(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

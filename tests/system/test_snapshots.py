@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 
 import pytest
@@ -64,6 +65,52 @@ def test_a_broken_one_is_refused_and_the_machine_goes_on(banger, vm):
     assert b"the snapshot then is damaged" in refused.stderr
     assert banger.json("vm", "show", vm)["pid"] == pid
     assert inside(banger, vm, "cat /then") == "then"
+
+
+KEY = "/etc/ssh/ssh_host_ed25519_key"
+FACTS = f"""
+hostname; cat /etc/machine-id /etc/hostname /sys/class/net/eth0/address
+head -c 16 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/uuid
+grep 127.0.1.1 /etc/hosts; ssh-keygen -y -f {KEY} | cut -d' ' -f2
+"""
+
+
+def libraries(program):
+    """What a program of this host needs and the image may lack."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    needed = [line.split()[2] for line in listed.splitlines() if " => /" in line]
+    return [path for path in needed if "libcrypto" in path]
+
+
+def test_copies_go_on_as_machines_of_their_own(banger, vm):
+    inside(banger, vm, "echo mine > /root/w; rm -f /etc/machine-id")
+    inside(banger, vm, "tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id")
+    # The image has no SSH server of its own, so it gets what makes the keys of one
+    for path in ("/usr/bin/ssh-keygen", *libraries("/usr/bin/ssh-keygen")):
+        banger.ok("vm", "cp", path, f"{vm}:{path}")
+    inside(banger, vm, f"mkdir -p /etc/ssh && ssh-keygen -q -t ed25519 -N '' -f {KEY}")
+    before = count(banger, vm)
+    made = banger.ok("vm", "fork", vm, "-n", "2").split()
+    assert made == ["v-1", "v-2"]
+    facts = {name: inside(banger, name, FACTS).splitlines() for name in (vm, *made)}
+    # Nothing that was said is the same anywhere
+    for rows in zip(*facts.values(), strict=True):
+        assert len(set(rows)) == 3, rows
+    shown = {name: banger.json("vm", "show", name) for name in (vm, *made)}
+    for name in made:
+        assert facts[name][0] == facts[name][2] == name
+        assert facts[name][3] == shown[name]["mac"]
+        assert count(banger, name) > before
+        assert inside(banger, name, "cat /then /root/w") == "then\nmine"
+        assert shown[name]["ports"] == ["8080:80"]
+        assert abs(float(inside(banger, name, "date +%s")) - time.time()) < 60
+    assert len({row["address"] for row in shown.values()}) == 3
+    inside(banger, "v-1", "rm /then; sync")
+    assert inside(banger, "v-2", "cat /then") == inside(banger, vm, "cat /then") == "then"
+    # Each has a key of its own, which was pinned first: the others' are refused
+    pins = {line.split()[2] for line in (banger.state / "ssh/known_hosts").read_text().splitlines()}
+    assert len(pins) == 3
+    banger.ok("vm", "delete", "--force", *made)
 
 
 def test_nothing_is_left(banger, vm):

@@ -212,3 +212,12 @@ def test_snapshots_are_listed_with_what_people_look_for(here, daemon):
     assert "virtio-net" not in out
     assert "gone" in here("vm", "snapshot", "list", "web")[1]
     assert json.loads(here("vm", "snapshot", "list", "--json")[1]) == [ROW]
+
+
+def test_copies_are_named_one_by_one(here, daemon):
+    rows = [{"name": "web-1"}, {"name": "web-2"}]
+    daemon.answers["POST /v1/vms/web/fork"] = lambda _: operation(result={"vms": rows})
+    assert here("vm", "fork", "web", "-n", "2")[:2] == (0, "web-1\nweb-2\n")
+    assert json.loads(here("vm", "fork", "web", "--name", "db", "--json")[1]) == rows
+    assert bodies(daemon, "fork") == [{"count": 2, "name": ""}, {"count": 1, "name": "db"}]
+    assert here("vm", "fork", "web", "-n", "0")[0] == 2

@@ -1,0 +1,102 @@
+"""Copies of machines over the fakes: the engine is the real one."""
+
+from __future__ import annotations
+
+import pytest
+
+from banger_core.engine.fork import fork
+from banger_core.engine.verbs import pause
+from banger_core.errors import Conflict, GuestFailed, UsageProblem
+from banger_core.model import Publish, VmState
+from banger_core.plan.names import numbered_names
+
+
+async def copies(house, count=1, name="", ref="web"):
+    done = await house.operate("copying", lambda op: fork(house.engine, ref, count, name, op))
+    return [record for record, _ in done]
+
+
+def disk_of(house, record):
+    (disk,) = house.paths.vm_state(record.id).glob("root.*")
+    return disk.read_bytes()
+
+
+def test_each_copy_is_a_machine_of_its_own(fake_engine):
+    async def story(house):
+        port = Publish(host_port=8080, guest_port=80)
+        origin = await house.run_vm("web", publish=(port,), labels={"team": "web"})
+        made = await copies(house, 2)
+        assert [each.name for each in made] == ["web-1", "web-2"]
+        everybody = [origin, *made]
+        for what in (
+            lambda vm: vm.id,
+            lambda vm: vm.plan.net.mac,
+            lambda vm: vm.plan.net.ssh,
+            lambda vm: vm.host_key,
+            lambda vm: vm.process,
+            lambda vm: (house.paths.vm_state(vm.id) / "hostkey").read_bytes(),
+            lambda vm: (house.paths.vm_state(vm.id) / "seed.img").read_bytes(),
+        ):
+            assert len({what(vm) for vm in everybody}) == 3
+        assert {disk_of(house, vm) for vm in everybody} == {disk_of(house, origin)}
+        for each in made:
+            assert each.state is VmState.RUNNING
+            assert each == house.engine.records.vm(each.name)
+            assert each.plan.labels == {"team": "web"}
+            assert port in [forward.publish for forward in each.plan.net.forwards]
+            for path in house.paths.vm_state(each.id).rglob("*"):
+                assert not path.lstat().st_mode & 0o077, path
+        assert house.engine.records.vm("web") == origin
+        assert list(house.paths.snapshots.iterdir()) == []
+        # They are like any other machine
+        await house.stop_vm("web-1")
+        await house.start_vm("web-1")
+        assert (await copies(house, name="db", ref="web-2"))[0].name == "db"
+
+    fake_engine().play(story)
+
+
+def test_a_guest_that_does_not_become_another_is_no_copy(fake_engine):
+    async def story(house):
+        origin = await house.run_vm("web", labels={"guest": "unchanging"})
+        with pytest.raises(GuestFailed, match="web was not copied") as caught:
+            await copies(house, 2)
+        assert "no copy was kept" in caught.value.hints
+        assert house.engine.records.vms() == [origin]
+        assert [path.name for path in (house.paths.state / "vms").iterdir()] == [origin.id]
+        assert list(house.paths.snapshots.iterdir()) == []
+        owners = {each.vm_id for each in house.engine.intents.all()}
+        assert owners == {origin.id, f"image-{origin.image_id}"}
+
+    fake_engine().play(story)
+
+
+def test_what_cannot_be_copied_is_said_before_anything_is_made(fake_engine):
+    async def story(house):
+        await house.run_vm("web")
+        for name, kind in (("web", Conflict), ("Web_1", UsageProblem)):
+            with pytest.raises(kind):
+                await copies(house, name=name)
+        await house.stop_vm("web")
+        with pytest.raises(Conflict, match="web is stopped"):
+            await copies(house)
+        assert len(house.engine.records.vms()) == 1
+
+    fake_engine().play(story)
+
+
+def test_a_paused_machine_is_copied_and_stays_paused(fake_engine):
+    async def story(house):
+        await house.run_vm("web")
+        await house.operate("pausing", lambda op: pause(house.engine, "web", op))
+        (copy,) = await copies(house)
+        assert copy.state is VmState.RUNNING
+        assert house.engine.records.vm("web").state is VmState.PAUSED
+
+    fake_engine().play(story)
+
+
+def test_names_with_numbers_are_labels():
+    assert numbered_names("web", 3, {"web-2"}) == ["web-1", "web-3", "web-4"]
+    (long,) = numbered_names("w" * 55 + "-long-name", 1, ())
+    assert long == "w" * 55 + "-1"
