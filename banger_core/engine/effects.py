@@ -71,6 +71,13 @@ class Effects:
         self._engine.intents.done(intent)
         return result
 
+    async def redo(self, intent: Intent, work: Callable[[], Awaitable[T]]) -> T:
+        """Do ``work`` again, which an earlier daemon began; it may not have come to its end."""
+        result = await work()
+        if not intent.is_done:
+            self._engine.intents.done(intent.id)
+        return result
+
     async def make_directory(self, vm_id: str, kind: str, path: Path) -> Path:
         """Make a private directory as an effect of ``vm_id``."""
 
@@ -105,11 +112,10 @@ class Effects:
                 continue
             try:
                 await self._undo[intent.kind](intent, operation)
+                self._engine.intents.remove(intent.id)
             except BangerError as failure:
                 log.warning("could not undo %s %s: %s", intent.kind, intent.subject, failure)
                 failures.append(failure)
-            else:
-                self._engine.intents.remove(intent.id)
         if failures:
             raise failures[0]
 

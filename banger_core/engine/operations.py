@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from banger_core import threads
 from banger_core.engine.events import EventBus
 from banger_core.errors import BangerError, Interrupted, NotFound
+from banger_core.store.content import no_space
 
 T = TypeVar("T")
 
@@ -121,8 +122,10 @@ class Operations:
         except BangerError as error:
             self._fail(operation, error)
         except Exception as problem:  # noqa: BLE001 - the operation's last frame must be told
-            log_unexpected(operation, problem)
-            self._fail(operation, unexpected(operation, problem))
+            full = no_space(problem)
+            if full is None:
+                log_unexpected(operation, problem)
+            self._fail(operation, full or unexpected(operation, problem))
         else:
             operation.publish("operation.done", result=result)
         finally:

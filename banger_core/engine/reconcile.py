@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 INTERVAL = 5.0
 """Seconds between two looks at the host."""
 
+_AT_REST = (VmState.RUNNING, VmState.PAUSED, VmState.STOPPED, VmState.FAILED)
+
 log = logging.getLogger("banger.engine")
 
 
@@ -34,6 +36,7 @@ class Reconciler:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._doubtful: set[tuple[str, VmState]] = set()
 
     async def at_start(self) -> None:
         """Settle everything that an earlier daemon left. Nothing else runs yet."""
@@ -111,11 +114,35 @@ class Reconciler:
         while True:
             await asyncio.sleep(INTERVAL)
             try:
+                await self.finish()
                 await self.expire()
                 await self._engine.ssh.refresh()
                 await self._engine.services.tend()
             except BangerError as problem:
                 log.warning("reconcile: %s", problem)
+
+    async def finish(self) -> None:
+        """Settle VMs that are on their way since the last look, and that no operation is at any
+        more: its undoing failed, for want of space perhaps.
+        """
+        doubtful: set[tuple[str, VmState]] = set()
+        for record in self._engine.records.vms():
+            if record.state in _AT_REST or self._engine.machines.busy(record.id):
+                continue
+            doubtful.add((record.id, record.state))
+            if (record.id, record.state) in self._doubtful:
+                await self._finish(record)
+        self._doubtful = doubtful
+
+    async def _finish(self, record: VmRecord) -> None:
+        engine = self._engine
+        async with engine.machines.locked(record.id):
+            try:
+                if engine.records.vm(record.id).state is record.state:
+                    log.info("settling %s, which was left %s", record.name, record.state)
+                    await self._settle(record)
+            except BangerError as problem:
+                log.warning("could not settle VM %s: %s", record.name, problem)
 
     async def expire(self) -> None:
         """Delete ephemeral VMs whose asking process is gone."""

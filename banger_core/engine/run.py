@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import shlex
@@ -11,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from banger_core.engine.console import strip_escapes
-from banger_core.errors import BangerError
+from banger_core.errors import BangerError, NoSpace
 from banger_core.packages import find_program, search_path
 from banger_core.threads import started
 
@@ -23,6 +24,12 @@ log = logging.getLogger(__name__)
 
 OUTPUT_LIMIT = 64 << 20
 """Most bytes of stdout that a program may give; far more than any honest one does."""
+
+
+_CARRIERS = frozenset({"ssh", "scp"})
+"""What these say may be a guest's words about its own disk."""
+
+_FULL = tuple(os.strerror(number).encode() for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 async def run(
@@ -38,9 +45,10 @@ async def run(
 
     ``listen`` gets what it writes, to both outputs and while it writes; then nothing is returned.
 
-    Raises HostNotReady when the program is missing and BangerError, with the command ready to be
-    pasted, when it fails, writes more than ``OUTPUT_LIMIT`` or takes longer than ``timeout``
-    seconds. The program's whole process group is gone when this returns by error or cancellation.
+    Raises HostNotReady when the program is missing, NoSpace when it says that the disk is full, and
+    BangerError, with the command ready to be pasted, when it fails, writes more than
+    ``OUTPUT_LIMIT`` or takes longer than ``timeout`` seconds. The program's whole process group is
+    gone when this returns by error or cancellation.
     """
     program = find_program(argv[0])
     command = shlex.join(argv)
@@ -72,6 +80,10 @@ async def run(
     finally:
         transport.close()
     if status := transport.get_returncode():
+        if argv[0] not in _CARRIERS and talk.said(_FULL):
+            raise NoSpace(
+                f"no space left for {argv[0]}", cause=talk.complaint(), hints=["df -h", command]
+            )
         how = f"exit status {status}" if status > 0 else signal.Signals(-status).name
         raise BangerError(
             f"{argv[0]} failed ({how})", cause=talk.complaint(), hints=[f"try by hand: {command}"]
@@ -118,6 +130,10 @@ class _Conversation(asyncio.SubprocessProtocol):
         self.closed.set()
         if not self.over.done():
             self.over.set_result(None)
+
+    def said(self, any_of: tuple[bytes, ...]) -> bool:
+        """Whether the end of stderr has one of these in it."""
+        return any(each in self._errors for each in any_of)
 
     def complaint(self) -> str:
         """The last line of stderr that says anything."""

@@ -67,8 +67,11 @@ class Masters:
             )
 
         effects = self._engine.effects
-        if any(each.subject == str(directory) for each in self._engine.intents.of(record.id)):
-            await start()
+        begun = [
+            each for each in self._engine.intents.of(record.id) if each.subject == str(directory)
+        ]
+        if begun:
+            await effects.redo(begun[0], start)
         else:
             await effects.do(record.id, "process", str(directory), start)
 

@@ -243,12 +243,14 @@ class VmStarter:
         fails is logged: the VM runs.
         """
         engine, attachments = self._engine, self._engine.registry.network_attachments
-        done = {each.subject for each in engine.intents.of(record.id) if each.kind == "attachment"}
+        intents = engine.intents.of(record.id)
+        begun = {each.subject: each for each in intents if each.kind == "attachment"}
         try:
             record = engine.ssh.current(record)
             for name in attachments.names():
-                if name in done:
-                    await attachments.load(name).attach(record, engine.context(name))
+                if name in begun:
+                    attach = partial(attachments.load(name).attach, record, engine.context(name))
+                    await engine.effects.redo(begun[name], attach)
                 else:
                     await self._attach(record, name, None)
         except BangerError as problem:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from banger_core.contracts import Machine
 from banger_core.errors import BangerError, PluginError
+from banger_core.store.content import no_space
 
 if TYPE_CHECKING:
     from banger_core.contracts import Layer
@@ -25,7 +26,8 @@ T = TypeVar("T")
 
 @contextmanager
 def isolated(plugin: PluginRecord, where: str) -> Iterator[None]:
-    """Turn what is no ``BangerError`` into a ``PluginError`` that names the plugin.
+    """Turn what is no ``BangerError`` into a ``PluginError`` that names the plugin, and a full disk
+    into ``NoSpace``.
 
     The traceback goes to the log ``banger.plugin.NAME``. Interruptions pass through.
     """
@@ -37,7 +39,10 @@ def isolated(plugin: PluginRecord, where: str) -> Iterator[None]:
         raise _blamed(problem, plugin, where) from problem
 
 
-def _blamed(problem: BaseException, plugin: PluginRecord, where: str) -> PluginError:
+def _blamed(problem: BaseException, plugin: PluginRecord, where: str) -> BangerError:
+    if full := no_space(problem):
+        # Nobody is to blame for that
+        return full
     log = logging.getLogger(f"banger.plugin.{plugin.name}")
     log.error("%s failed in %s", plugin.label, where, exc_info=problem)
     text = " ".join(str(problem).split())

@@ -168,10 +168,22 @@ def room_in(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+        full = no_space(problem, str(directory))
+        if full is None:
             raise
-        raise NoSpace(
-            f"no space left in {directory}",
-            cause=problem.strerror or "",
-            hints=[f"df -h {directory}", "banger image delete NAME"],
-        ) from problem
+        raise full from problem
+
+
+def no_space(problem: BaseException, place: str = "") -> NoSpace | None:
+    """Return the error for a full disk, when ``problem`` is the system's word for that; else None.
+    ``place`` says where, unless the problem knows the file.
+    """
+    if not isinstance(problem, OSError) or problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    # The second one is what a copy was made to
+    place = place or os.fsdecode(problem.filename2 or problem.filename or "")
+    return NoSpace(
+        f"no space left in {place}" if place else "no space left",
+        cause=problem.strerror or "",
+        hints=[f"df -h {place}".strip(), "banger image delete NAME"],
+    )

@@ -18,6 +18,7 @@ from typing import Any, Self
 from banger_core.errors import BangerError, Conflict, IntegrityError, NoSpace
 from banger_core.store.content import sync_directory
 from banger_core.store.locks import FileLock
+from banger_core.store.reserve import Reserve
 from banger_core.store.schema import APPLICATION_ID, MIGRATIONS
 
 BUSY_SECONDS = 10.0
@@ -31,6 +32,8 @@ class Database:
         self.path = path
         self._connection = connection
         self._lock = threading.RLock()
+        self._reserve = Reserve(path.with_name(path.name + ".reserve"))
+        self._reserve.keep()
 
     @classmethod
     def open(cls, path: Path, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> Database:
@@ -66,11 +69,30 @@ class Database:
         """
         with self._lock, _explained(self.path), _transaction(self._connection):
             yield self._connection
+        self._reserve.keep()
+
+    def settle(self, sql: str, *parameters: Any) -> int:
+        """Run one statement in a transaction and return how many rows it changed. For what notes
+        that something has ended or is undone, which frees space in the end: when the disk is full,
+        it gets what was set aside. Raises as ``transaction`` does.
+        """
+        try:
+            return self._run(sql, parameters)
+        except NoSpace:
+            if not self._reserve.give():
+                raise
+        return self._run(sql, parameters)
+
+    def _run(self, sql: str, parameters: tuple[Any, ...]) -> int:
+        with self.transaction() as connection:
+            return connection.execute(sql, parameters).rowcount
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         with self._lock, _explained(self.path):
-            return self._connection.execute(sql, parameters).fetchall()
+            found = self._connection.execute(sql, parameters).fetchall()
+        self._reserve.keep()
+        return found
 
     def close(self) -> None:
         """Close; what was committed stays. Idempotent."""

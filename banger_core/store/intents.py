@@ -69,8 +69,7 @@ class Intents:
 
     def remove(self, intent_id: int) -> None:
         """The effect is undone: forget it. Idempotent."""
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM intents WHERE id = ?", (intent_id,))
+        self._database.settle("DELETE FROM intents WHERE id = ?", intent_id)
 
     def open(self) -> list[Intent]:
         """Return the intents that are not done, newest first: effects in doubt."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from banger_core.errors import Conflict, IntegrityError, NotFound, UsageProblem
 from banger_core.jsonable import from_json, to_json
-from banger_core.model import ImageRecord, VmRecord
+from banger_core.model import ImageRecord, VmRecord, VmState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +43,8 @@ class Records:
 
     def update_vm(self, record: VmRecord) -> None:
         """Replace the VM with this id. Raises NotFound, and Conflict for a name that is taken."""
-        changed = self._write(
+        ends = record.state in (VmState.STOPPED, VmState.FAILED, VmState.DELETING)
+        changed = (self._settle if ends else self._write)(
             "UPDATE vms SET name = ?, state = ?, image_id = ?, created_at = ?, record = ? "
             "WHERE id = ?",
             _vm_row(record),
@@ -73,8 +74,7 @@ class Records:
 
     def remove_vm(self, vm_id: str) -> None:
         """Forget the VM with this id. Idempotent."""
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM vms WHERE id = ?", (vm_id,))
+        self._database.settle("DELETE FROM vms WHERE id = ?", vm_id)
 
     def vms_using_image(self, image_id: str) -> list[VmRecord]:
         """Return the VMs made of an image, oldest first."""
@@ -119,8 +119,7 @@ class Records:
     def remove_image(self, image_id: str) -> None:
         """Forget the image with this id. Idempotent. Raises Conflict while a VM is made of it."""
         try:
-            with self._database.transaction() as connection:
-                connection.execute("DELETE FROM images WHERE id = ?", (image_id,))
+            self._database.settle("DELETE FROM images WHERE id = ?", image_id)
         except sqlite3.IntegrityError as problem:
             users = ", ".join(vm.name for vm in self.vms_using_image(image_id))
             raise Conflict(
@@ -135,6 +134,12 @@ class Records:
         try:
             with self._database.transaction() as connection:
                 return connection.execute(sql, row).rowcount
+        except sqlite3.IntegrityError as problem:
+            _refuse(record, problem)
+
+    def _settle(self, sql: str, row: tuple[Any, ...], record: VmRecord) -> int:
+        try:
+            return self._database.settle(sql, *row)
         except sqlite3.IntegrityError as problem:
             _refuse(record, problem)
 

@@ -29,8 +29,8 @@ OURS = re.compile(r"\b(bgr|banger)")
 """How links and tables are called that banger makes."""
 
 _LISTENS = "00010000"
-# What SQLite keeps beside a database as long as somebody has it open
-_JOURNALS = ("-wal", "-shm")
+# What is kept beside a database as long as somebody has it open, and there is room
+_JOURNALS = ("-wal", "-shm", ".db.reserve")
 _TCP_LISTEN, _UDP_BOUND = "0A", "07"
 _MOMENTS = re.compile(r"_at$|^record$|^data$")
 

@@ -57,7 +57,8 @@ class House:
 
     @property
     def paths(self) -> Paths:
-        return Paths(self.home / "config", self.state, self.home / "cache", self.runtime)
+        cache = Path(self.env["BANGER_CACHE_DIR"])
+        return Paths(self.home / "config", self.state, cache, self.runtime)
 
     # --- doing -------------------------------------------------------------------------------
 

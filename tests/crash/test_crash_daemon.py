@@ -170,3 +170,13 @@ def test_eight_at_once_and_deleted_in_one_go(house):
     house.ok("vm", "delete", "--force", *names[1:])
     assert house.states() == {}
     assert house.leftovers() == []
+
+
+def test_what_an_operation_could_not_undo_is_finished_by_the_next_looks(house):
+    daemon = house.daemon("delete.after_state:error")
+    house.ok(*RUN)
+    assert house.run("vm", "delete", "--force", "one").returncode == 1
+    house.until(lambda: house.states() == {})
+    house.until(lambda: not house.leftovers())
+    assert house.daemon_pids() == {daemon.pid}
+    assert "settling one, which was left deleting" in house.log()

@@ -238,7 +238,8 @@ def test_failed(house, way, point):
     assert "cause: BANGER_FAILPOINT asks for an error\n" in done.stderr
     assert daemon.poll() is None
     if "deleting" in way.failed.values():
-        assert house.states() == way.failed
+        # Unless the next looks at what is left have come already
+        assert house.states() in (way.failed, {})
     else:
         assert_settled(house, way, way.failed, before)
     assert "Traceback" not in house.log()

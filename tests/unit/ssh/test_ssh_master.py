@@ -74,6 +74,10 @@ class Room:
         self.begun.append(SimpleNamespace(kind=kind, subject=subject))
         return await work()
 
+    async def redo(self, intent, work):
+        assert intent in self.begun
+        return await work()
+
 
 @pytest.fixture
 def room(paths, shared, make_record, monkeypatch):
