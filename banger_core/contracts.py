@@ -369,7 +369,9 @@ class SavedMachine(Machine, Protocol):
         """
 
     async def connect(self) -> None:
-        """Plug the network card in that a restored VM has been kept without. Idempotent."""
+        """Plug the network card in that a restored VM has been kept without. Idempotent; does
+        nothing where the driver does not declare ``fork``.
+        """
 
 
 class VmmDriver(Protocol):
@@ -409,9 +411,10 @@ class RestoringDriver(VmmDriver, Protocol):
         a copy. What is in ``source`` is known to be what ``snapshot`` wrote; it may vanish as soon
         as this returns, and is never changed.
 
-        The virtual CPUs stand still until ``resume``, and the network card is unplugged until
-        ``connect``: nothing of the guest gets out before it has been told who it is. On failure,
-        and when it is cancelled, nothing of the VMM is left. Raises what ``start`` raises, and
+        The virtual CPUs stand still until ``resume``. A driver that declares ``fork`` has the
+        network card unplugged until ``connect``, too: nothing of a copy gets out before it has
+        been told who it is. Without, only the VM that was saved is restored. On failure, and when
+        it is cancelled, nothing of the VMM is left. Raises what ``start`` raises, and
         IntegrityError for a snapshot that the VMM does not take.
         """
 

@@ -93,7 +93,9 @@ class VmmDriver(Declared):
     """Runs VMs; see ``contracts.VmmDriver``.
 
     ``disk_formats`` in order of preference, ``networks`` the ``NetPlan.kind`` values it can
-    connect, ``features`` what else it can do (``pause``, ``snapshot``).
+    connect, ``features`` what else it can do (``pause``; ``snapshot``: its machines can be saved
+    and restored; ``fork``: a restored one is unplugged until it is connected, so that it can be
+    another's copy).
     """
 
     disk_formats: tuple[Literal["qcow2", "raw"], ...] = ("raw",)

@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger_core.contracts import HelperMachine, HostNetwork
+from banger_core.contracts import HostNetwork
 from banger_core.engine.awaken import Saved
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.snapshot_files import VMM
 from banger_core.engine.snapshots import check_needs, check_space, needs_of, snapshot_directory
 from banger_core.engine.standstill import copy_disks, saved_machine, take
-from banger_core.errors import BangerError, GuestFailed, UsageProblem
+from banger_core.errors import BangerError, GuestFailed
 from banger_core.model import GUEST_SSH_PORT, SshTarget, VmPlan, VmRecord, VmRequest, VmState
 from banger_core.plan.names import check_name, make_id, numbered_names
 from banger_core.plan.resolve import check_request
@@ -42,13 +42,9 @@ async def fork(engine: Engine, ref: str, count: int, name: str, operation: Opera
     and what ``create_snapshot`` raises.
     """
     async with engine.machines.holding(ref) as origin:
-        machine = saved_machine(engine, origin)
-        if not isinstance(machine, HelperMachine):
-            raise UsageProblem(
-                f"{origin.name} cannot be copied",
-                cause=f"the driver {origin.plan.driver} gives no way to a guest's helper",
-                hints=["banger plugin list"],
-            )
+        machine = saved_machine(engine, origin, "fork")
+        # Nothing else reaches a copy that is unplugged
+        engine.machines.helpers.of(origin)
         await _check_network(engine, origin, operation)
         needs = await needs_of(engine, origin, machine, operation)
         await check_needs(engine, origin, needs, f"a copy of {origin.name}", operation)

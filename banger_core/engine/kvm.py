@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
@@ -35,6 +36,7 @@ PROBE_MARK = b"@@ banger probe"
 _GET_API_VERSION = 0xAE00  # KVM_GET_API_VERSION, linux/kvm.h
 _API_VERSION = 12
 _SAMPLE = 1 << 20
+_MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,15 @@ def remembered_verdict(cx: Context) -> KvmVerdict | None:
         return KvmVerdict(**data) if data["accel"] in ("kvm", "tcg") else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def host_processor() -> str:
+    """Return the model of this host's processor as its kernel calls it, or its kind."""
+    try:
+        found = _MODEL.search(Path("/proc/cpuinfo").read_text("utf-8", "replace"))
+    except OSError:
+        found = None
+    return found[1].strip() if found else os.uname().machine
 
 
 def kvm_problem() -> str:

@@ -32,9 +32,9 @@ PAUSED = register("snapshot.after_pause", "a VM stands still to be copied, nothi
 COPIED = register("snapshot.after_copy", "memory and disks are copied, the VM still stands still")
 
 
-def saved_machine(engine: Engine, record: VmRecord) -> SavedMachine:
-    """Return the machine of a VM whose memory can be saved. Raises Conflict when it does not run,
-    UsageProblem when its driver cannot.
+def saved_machine(engine: Engine, record: VmRecord, feature: str = "snapshot") -> SavedMachine:
+    """Return the machine of a VM whose memory can be saved, by a driver with ``feature``. Raises
+    Conflict when it does not run, UsageProblem when its driver cannot.
     """
     machine = engine.machines.machine(record.id)
     if record.state not in (VmState.RUNNING, VmState.PAUSED) or machine is None:
@@ -44,11 +44,13 @@ def saved_machine(engine: Engine, record: VmRecord) -> SavedMachine:
             hints=[f"banger vm start {record.name}"],
         )
     features = engine.registry.vmm_drivers.declared(record.plan.driver).features
-    if "snapshot" not in features or not isinstance(machine, SavedMachine):
+    if feature not in features or not isinstance(machine, SavedMachine):
+        able = engine.registry.vmm_drivers
+        others = [name for name in able.names() if feature in able.declared(name).features]
         raise UsageProblem(
-            f"the driver {record.plan.driver} cannot keep a machine's memory",
-            cause="it offers no snapshots that could be restored",
-            hints=["banger plugin list"],
+            f"{record.name} can have no {feature}",
+            cause=f"its driver {record.plan.driver} offers none",
+            hints=[f"--driver {name}, for a new machine" for name in others],
         )
     return machine
 

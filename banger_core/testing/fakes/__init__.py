@@ -91,5 +91,5 @@ def banger_vmm_drivers() -> Iterable[VmmDriver]:
         load="banger_core.testing.fakes.driver:FakeDriver",
         disk_formats=("raw",),
         networks=("user",),
-        features=("pause", "snapshot"),
+        features=("pause", "snapshot", "fork"),
     )

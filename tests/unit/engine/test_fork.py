@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from banger_core.engine.fork import fork
@@ -81,6 +83,20 @@ def test_what_cannot_be_copied_is_said_before_anything_is_made(fake_engine):
         with pytest.raises(Conflict, match="web is stopped"):
             await copies(house)
         assert len(house.engine.records.vms()) == 1
+
+    fake_engine().play(story)
+
+
+def test_a_driver_whose_machines_cannot_be_unplugged_makes_no_copies(fake_engine, monkeypatch):
+    async def story(house):
+        await house.run_vm("web")
+        drivers = house.engine.registry.vmm_drivers
+        without = replace(drivers.declared("fake"), features=("pause", "snapshot"))
+        with monkeypatch.context() as patch:
+            patch.setattr(drivers, "declared", lambda _: without)
+            with pytest.raises(UsageProblem, match="web can have no fork") as caught:
+                await copies(house)
+        assert caught.value.cause == "its driver fake offers none"
 
     fake_engine().play(story)
 

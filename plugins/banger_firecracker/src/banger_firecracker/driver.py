@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +32,7 @@ from banger_firecracker.machines import find_firecracker, host_architecture
 from banger_firecracker.network import describe, forwards_of, host_network
 from banger_firecracker.probe import decide
 from banger_firecracker.rest import Api
-from banger_firecracker.snapshots import check_snapshot, load
+from banger_firecracker.snapshots import check_snapshot, load, requirements
 from banger_firecracker.versions import check_version, read_version, written
 
 START_DEADLINE = 15.0
@@ -102,19 +102,27 @@ class FirecrackerDriver:
 
         return await self._run(spec, await self._binary(spec, cx), boot, cx)
 
-    async def restore(self, spec: LaunchSpec, source: Path, cx: Context) -> FirecrackerMachine:
-        """Start a machine that goes on where the snapshot in ``source`` was taken, with the disks
-        and the network of ``spec``. Raises IntegrityError for a snapshot that is damaged or of
-        another Firecracker before anything starts, and what ``start`` raises.
+    async def offers(self, spec: LaunchSpec, cx: Context) -> Mapping[str, str]:
+        """Say what a snapshot would find here, restored as ``spec``. Raises HostNotReady, also
+        where Firecracker runs in its jailer: a snapshot cannot be restored into a jail.
         """
-        binary, version = found = await self._binary(spec, cx)
-        del binary
-        await check_snapshot(source, version, spec.data["architecture"], cx)
         if jail.settings_of(cx.settings) is not None:
             raise HostNotReady(
                 "a snapshot cannot be restored into a jail",
                 cause="[plugins.firecracker.jail] is configured",
+                hints=["banger config path"],
             )
+        _, version = await self._binary(spec, cx)
+        return requirements(spec, version)
+
+    async def restore(self, spec: LaunchSpec, source: Path, cx: Context) -> FirecrackerMachine:
+        """Load the machine whose snapshot is in ``source``, with the disks and the network of
+        ``spec``; it stands still. Raises what ``start`` and ``offers`` raise, and IntegrityError
+        for a snapshot that is not whole, or of another Firecracker, before anything starts.
+        """
+        await self.offers(spec, cx)
+        _, version = found = await self._binary(spec, cx)
+        check_snapshot(source, version, spec.data["architecture"])
         return await self._run(spec, found, lambda api: load(api, spec, source, version), cx)
 
     async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> FirecrackerMachine:

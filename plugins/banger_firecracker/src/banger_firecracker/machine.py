@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from banger_firecracker.beside import Relay, listen
 from banger_firecracker.host.options import END, METRICS
 from banger_firecracker.metrics import last_metrics
 from banger_firecracker.rest import Api
-from banger_firecracker.snapshots import write_snapshot
+from banger_firecracker.snapshots import requirements, write_snapshot
 
 _RETRY = 0.1
 _CHUNK = 1 << 16
@@ -35,8 +35,9 @@ _RELAY_LIMIT = 3.0
 
 
 class FirecrackerMachine:
-    """Implements ``contracts.ForwardingMachine`` and ``HelperMachine`` for one Firecracker, ours
-    or an earlier daemon's. ``relay`` is the process of the relay beside it, where that is known.
+    """Implements ``contracts.ForwardingMachine``, ``HelperMachine`` and ``SavedMachine`` for one
+    Firecracker, ours or an earlier daemon's. ``relay`` is the process of the relay beside it,
+    where that is known.
     """
 
     def __init__(
@@ -124,6 +125,13 @@ class FirecrackerMachine:
         finally:
             if state == "Running":
                 await self.resume()
+
+    async def needs(self) -> Mapping[str, str]:
+        """Return what must be equal where this machine is to go on."""
+        return requirements(self._spec, self._version)
+
+    async def connect(self) -> None:
+        """The card of a restored machine is never unplugged: the machine stands still."""
 
     async def metrics(self) -> dict[str, Any]:
         """Return what Firecracker counts (its docs/metrics.md), as of now."""

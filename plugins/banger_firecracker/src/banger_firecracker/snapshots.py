@@ -1,19 +1,20 @@
 """Snapshots of a machine: its memory and the state of its devices, with a manifest that says what
-they belong to. Firecracker checks neither the memory nor that it is itself of the right version.
+they belong to. Firecracker checks neither the memory nor that it is itself of the right version;
+that the files are those that were written is known to the core, which keeps their digests.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from banger_core.api import (
-    Context,
     IntegrityError,
     LaunchSpec,
+    host_processor,
     in_thread,
     quoted,
     write_atomic,
@@ -23,11 +24,11 @@ from banger_firecracker.rest import Api
 
 MEMORY, STATE, MANIFEST = "memory", "state", "manifest.json"
 
-_FORMAT = 1
+_FORMAT = 2
 _LIMIT = 600.0
 _MOVES_VSOCK = (1, 16, 0)
 _MANIFEST_LIMIT = 1 << 16
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NO_DEVICES = ("/metrics", "/machine-config", "/boot-source")
 
 
 async def write_snapshot(api: Api, spec: LaunchSpec, into: Path, version: str) -> None:
@@ -49,8 +50,9 @@ async def write_snapshot(api: Api, spec: LaunchSpec, into: Path, version: str) -
             "version": version,
             "architecture": spec.data["architecture"],
             "calls": spec.data["calls"],
-            "files": await in_thread(_describe, into),
+            "files": _sizes(into),
         }
+        await in_thread(_make_durable, into)
         write_atomic(into / MANIFEST, json.dumps(manifest, indent=1))
     except BaseException:
         for name in (STATE, MEMORY, MANIFEST):
@@ -61,7 +63,7 @@ async def write_snapshot(api: Api, spec: LaunchSpec, into: Path, version: str) -
 
 async def load(api: Api, spec: LaunchSpec, source: Path, version: str) -> None:
     """Have a fresh Firecracker load the snapshot in ``source``, with disks, network and sockets of
-    ``spec``, and let it run.
+    ``spec``. The machine stands still then.
     """
     body: dict[str, Any] = {
         "snapshot_path": str(source / STATE),
@@ -75,15 +77,15 @@ async def load(api: Api, spec: LaunchSpec, source: Path, version: str) -> None:
         ]
     if tuple(map(int, version.split("."))) >= _MOVES_VSOCK:
         body["vsock_override"] = {"uds_path": bodies["/vsock"]["uds_path"]}
+    await api.put("/metrics", bodies["/metrics"])
     await api.put("/snapshot/load", body, limit=_LIMIT)
     for drive in (each for path, each in bodies.items() if path.startswith("/drives/")):
         change = {key: drive[key] for key in ("drive_id", "path_on_host")}
         await api.patch(f"/drives/{drive['drive_id']}", change)
-    await api.patch("/vm", {"state": "Resumed"})
 
 
-async def check_snapshot(directory: Path, version: str, architecture: str, cx: Context) -> None:
-    """Raise IntegrityError when the snapshot there is damaged, or made by another version of
+def check_snapshot(directory: Path, version: str, architecture: str) -> None:
+    """Raise IntegrityError when the snapshot there is not whole, or made by another version of
     Firecracker or for another processor: before anything starts.
     """
     manifest = _manifest(directory)
@@ -93,13 +95,28 @@ async def check_snapshot(directory: Path, version: str, architecture: str, cx: C
                 f"the snapshot needs the {name} {quoted(str(manifest[name]))} of Firecracker",
                 cause=f"this is {here}",
             )
-    cx.progress("checking the snapshot", 0, 0)
-    for name, found in (await in_thread(_describe, directory)).items():
-        if manifest["files"].get(name) != found:
+    for name, size in _sizes(directory).items():
+        if manifest["files"].get(name) != size:
             raise IntegrityError(
                 f"the snapshot in {directory} is damaged",
                 cause=f"{name} is not the file that was written",
             )
+
+
+def requirements(spec: LaunchSpec, version: str) -> Mapping[str, str]:
+    """Return what must be equal where a machine that was started as ``spec``, by Firecracker of
+    ``version``, is saved and where it goes on.
+    """
+    bodies = {path: body for _, path, body in spec.data["calls"]}
+    machine = bodies["/machine-config"]
+    return {
+        "firecracker": version,
+        "architecture": spec.data["architecture"],
+        "processor": host_processor(),
+        "memory": f"{machine['mem_size_mib']}M",
+        "cpus": str(machine["vcpu_count"]),
+        "devices": " ".join(sorted(path for path in bodies if path not in _NO_DEVICES)),
+    }
 
 
 def _manifest(directory: Path) -> dict[str, Any]:
@@ -108,7 +125,7 @@ def _manifest(directory: Path) -> dict[str, Any]:
             data = json.loads(file.read(_MANIFEST_LIMIT))
         files = data["files"]
         known = data["format"] == _FORMAT and data["driver"] == "firecracker"
-        whole = all(_DIGEST.fullmatch(files[name]["digest"]) for name in (STATE, MEMORY))
+        whole = all(isinstance(files[name], int) for name in (STATE, MEMORY))
         if not (known and whole and data["version"] and data["architecture"]):
             raise IntegrityError(f"the snapshot in {directory} is of no kind that is known")
     except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -119,16 +136,16 @@ def _manifest(directory: Path) -> dict[str, Any]:
         return dict(data)
 
 
-def _describe(directory: Path) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _sizes(directory: Path) -> dict[str, int]:
+    try:
+        return {name: (directory / name).stat().st_size for name in (STATE, MEMORY)}
+    except OSError as problem:
+        raise IntegrityError(
+            f"the snapshot in {directory} is damaged", cause=str(problem)
+        ) from problem
+
+
+def _make_durable(directory: Path) -> None:
     for name in (STATE, MEMORY):
-        path = directory / name
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as problem:
-            raise IntegrityError(
-                f"the snapshot in {directory} is damaged", cause=str(problem)
-            ) from problem
-        found[name] = {"size": path.stat().st_size, "digest": f"sha256:{digest}"}
-    return found
+        with (directory / name).open("rb") as file:
+            os.fsync(file.fileno())

@@ -19,7 +19,7 @@ def banger_vmm_drivers() -> Iterable[VmmDriver]:
         requires=("bin:qemu-system-x86_64",),
         disk_formats=("qcow2", "raw"),
         networks=("user", "none", "tap"),
-        features=("pause", "snapshot"),
+        features=("pause", "snapshot", "fork"),
     )
 
 

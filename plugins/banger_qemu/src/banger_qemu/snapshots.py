@@ -15,6 +15,7 @@ from banger_core.api import (
     GuestFailed,
     IntegrityError,
     LaunchSpec,
+    host_processor,
     in_thread,
     room_in,
     sync_directory,
@@ -25,7 +26,6 @@ from banger_qemu.qmp import Qmp
 STATE = "state"
 """The file."""
 
-_MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?")
 
 
@@ -69,7 +69,7 @@ def requirements(spec: LaunchSpec, version: str) -> Mapping[str, str]:
         "machine": dict(options)["-machine"].partition(",memory-backend=")[0],
         "accel": accel,
         # Under emulation too: the guest counts time by the host's own counter
-        "processor": f"{given('-cpu')[0]} on {_host_processor()}",
+        "processor": f"{given('-cpu')[0]} on {host_processor()}",
         "memory": given("-m")[0],
         "cpus": given("-smp")[0],
         "devices": " ".join(given("-device")),
@@ -90,14 +90,6 @@ def written_version(text: str) -> str:
     if found := _VERSION.search(text):
         return found[0]
     raise GuestFailed("QEMU does not tell its version", cause=text[:100])
-
-
-def _host_processor() -> str:
-    try:
-        found = _MODEL.search(Path("/proc/cpuinfo").read_text("utf-8", "replace"))
-    except OSError:
-        found = None
-    return found[1].strip() if found else os.uname().machine
 
 
 def _make_durable(file: IO[bytes], directory: Path) -> None:
