@@ -158,7 +158,7 @@ def wishes(module: bytes) -> Iterator[str]:
 
 def read_module(path: Path) -> bytes:
     """Return a module, unpacked from gzip, xz or zstd. Raises IntegrityError for damage and for
-    more than ``MODULE_MAX`` bytes, UsageProblem when this host cannot unpack it.
+    more than ``MODULE_MAX`` bytes, HostNotReady when this host cannot unpack it.
     """
     with path.open("rb") as file:
         data = file.read(MODULE_MAX + 1)
@@ -171,9 +171,6 @@ def read_module(path: Path) -> bytes:
     try:
         return decompress(data, MODULE_MAX)
     except UsageProblem as problem:
-        if not problem.cause:
-            # Nothing is wrong with the module: this host lacks what unpacks it
-            raise
         raise _damaged(path, problem.cause) from problem
 
 

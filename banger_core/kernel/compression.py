@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from banger_core.errors import UsageProblem
+from banger_core.errors import HostNotReady, UsageProblem
 from banger_core.kernel import lzop
 from banger_core.kernel.lz4 import unpack_legacy
 
@@ -25,7 +25,7 @@ def decompress(data: bytes, limit: int) -> bytes:
 
     Several compressed streams in a row are one; what follows the last is ignored, because the
     kernel's build appends the size. Raises UsageProblem for an unknown format, damage, or more
-    than ``limit`` bytes of output.
+    than ``limit`` bytes of output, and HostNotReady when the library for a format is missing.
     """
     for magic, name, unpack in _FORMATS:
         if data.startswith(magic):
@@ -87,10 +87,10 @@ def _zstd(data: bytes, limit: int) -> bytes:
         try:
             from compression import zstd  # type: ignore[import-not-found, no-redef]
         except ImportError:
-            raise UsageProblem(
+            raise HostNotReady(
                 "the kernel is packed with zstd, which this Python cannot unpack",
                 cause="the package backports.zstd is not installed",
-                hints=["pip install backports.zstd"],
+                hints=["python -m pip install backports.zstd"],
             ) from None
     try:
         # The window of a kernel may be larger than what the library allows by default
@@ -104,10 +104,10 @@ def _lzo(data: bytes, limit: int) -> bytes:
     try:
         unpacked = lzop.unpack_lzop(data, limit)
     except lzop.NoLibrary:
-        raise UsageProblem(
+        raise HostNotReady(
             "the kernel is packed with LZO, which this Python cannot unpack",
             cause="the package lzallright is not installed",
-            hints=["pip install lzallright"],
+            hints=["python -m pip install lzallright"],
         ) from None
     if unpacked is None:
         _too_big(limit)

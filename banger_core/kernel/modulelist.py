@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from banger_core.errors import UsageProblem
+from banger_core.errors import HostNotReady, UsageProblem
 from banger_core.kernel.compression import decompress, is_packed
 
 MODULE_MAX = 64 << 20
@@ -42,7 +42,7 @@ class ModuleList:
         data = smallest.read_bytes()
         try:
             data = decompress(data, MODULE_MAX) if is_packed(data) else data
-        except UsageProblem:
+        except (UsageProblem, HostNotReady):
             return ""
         at = data.find(_VERMAGIC)
         words = data[at + len(_VERMAGIC) :][:200].partition(b"\0")[0].split() if at >= 0 else []

@@ -31,8 +31,8 @@ def extract_vmlinux(image: bytes) -> bytes:
     """Return the uncompressed ELF kernel that ``image`` holds: a bzImage, such an ELF itself, or
     either of them packed as a whole (``vmlinux.gz``).
 
-    Raises UsageProblem when it is no kernel, is damaged, or is packed in a way that this host
-    cannot unpack.
+    Raises UsageProblem when it is no kernel or is damaged, and HostNotReady when it is packed in
+    a way that this host cannot unpack.
     """
     if image.startswith(_ELF):
         return image

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import sys
 from random import Random
 
 import pytest
 from backports import zstd
 
-from banger_core.errors import IntegrityError
+from banger_core.errors import HostNotReady, IntegrityError
 from banger_core.guest import modules
 from banger_core.guest.modules import ModuleTree, dependencies, wishes
 
@@ -156,6 +157,15 @@ def test_damage_in_packed_modules_is_told_with_their_name(
     (tmp_path / f"ext4.ko.{suffix}").write_bytes(spoiled)
     with pytest.raises(IntegrityError, match=r"damaged kernel module|not a kernel module"):
         ModuleTree(tmp_path).select(["ext4"])
+
+
+def test_what_this_host_cannot_unpack_is_not_called_damaged(tmp_path, monkeypatch, make_module):
+    (tmp_path / "ext4.ko.zst").write_bytes(compress(make_module()))
+    for name in ("backports", "backports.zstd", "compression", "compression.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(HostNotReady, match="which this Python cannot unpack") as caught:
+        ModuleTree(tmp_path).select(["ext4"])
+    assert caught.value.hints == ("python -m pip install backports.zstd",)
 
 
 def test_a_module_that_is_too_big_is_not_read_whole(tmp_path, monkeypatch):

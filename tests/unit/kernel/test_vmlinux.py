@@ -12,7 +12,7 @@ import zlib
 import pytest
 
 from banger_core import api
-from banger_core.errors import UsageProblem
+from banger_core.errors import HostNotReady, UsageProblem
 from banger_core.kernel import compression, lz4, lzop, vmlinux
 from banger_core.kernel.vmlinux import extract_vmlinux, pvh_entry
 from banger_core.testing.kernel_images import make_bzimage
@@ -156,9 +156,9 @@ def test_a_block_that_does_not_match_its_checksum_is_damaged():
 def test_lzo_without_its_library_says_what_to_install(monkeypatch):
     packed = make_bzimage(lzo(elf()))
     monkeypatch.setitem(sys.modules, "lzallright", None)
-    with pytest.raises(UsageProblem) as caught:
+    with pytest.raises(HostNotReady) as caught:
         extract_vmlinux(packed)
-    assert caught.value.hints == ("pip install lzallright",)
+    assert caught.value.hints == ("python -m pip install lzallright",)
 
 
 def test_an_elf_is_taken_as_it_is():
@@ -224,9 +224,9 @@ def test_zstd_without_a_library_says_what_to_install(monkeypatch):
     packed = make_bzimage(zstd(elf()))
     for name in ("backports", "compression"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UsageProblem) as caught:
+    with pytest.raises(HostNotReady) as caught:
         extract_vmlinux(packed)
-    assert caught.value.hints == ("pip install backports.zstd",)
+    assert caught.value.hints == ("python -m pip install backports.zstd",)
 
 
 def test_formats_are_told_apart_by_their_first_bytes():
