@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,8 +60,10 @@ def suite_of(
 
     Raises PluginError when the implementation cannot be imported.
     """
-    catalogue = getattr(registry, kind.hook.removeprefix("banger_"))
-    implementation = catalogue.load(declaration.name)
+    getattr(registry, kind.hook.removeprefix("banger_")).load(declaration.name)
+    # The plugin's own, as its author tests it, and not in the isolation that the daemon gives it
+    module, _, attribute = declaration.load.partition(":")
+    target = getattr(import_module(module), attribute)
     if getattr(declaration, "catalogue", False):
         return f"run {contracts.KernelCatalogueContract.__name__} in the plugin's own tests"
     if kind.hook in AUTHORS:
@@ -69,26 +72,26 @@ def suite_of(
     if missing := [name for name in wanted if name not in options]:
         return " ".join(f"--with {name}=…" for name in missing)
     members: dict[str, Any] = {name: options[name] for name in wanted}
-    members |= _subject(kind, declaration, implementation)
+    members |= _subject(kind, declaration, target)
     if kind is not SETTINGS:
         members["cx"] = _context(registry, declaration.name)
     return type(f"Test{kind.declares.__name__}", (SUITES[kind.hook],), members)
 
 
-def _subject(kind: Kind[Any], declaration: Declared, implementation: Any) -> dict[str, Any]:
+def _subject(kind: Kind[Any], declaration: Declared, target: Any) -> dict[str, Any]:
     if kind.hook == "banger_ssh_policies":
-        return {"policy": staticmethod(implementation)}
+        return {"policy": staticmethod(target)}
     if kind.hook == "banger_commands":
-        return {"make": _as_it_is(implementation), "name": declaration.name}
+        return {"make": _as_it_is(target), "name": declaration.name}
+    if kind.contract is None:
+        return {"make": target}
+    members: dict[str, Any] = {"make": staticmethod(target)}
     if kind.hook == "banger_vmm_drivers":
         formats: Any = getattr(declaration, "disk_formats", ("raw",))
-        more = {"driver": declaration.name, "disk_format": formats[0]}
+        members |= {"driver": declaration.name, "disk_format": formats[0]}
         # Golden files lie beside the tests of the plugin, not in what is installed
-        more["test_launch_is_the_golden_one"] = None
-        return {"make": staticmethod(lambda: implementation), **more}
-    if kind.contract is None:
-        return {"make": implementation}
-    return {"make": staticmethod(lambda: implementation)}
+        members["test_launch_is_the_golden_one"] = None
+    return members
 
 
 def _as_it_is(target: Any) -> Any:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from page_blocks import to_run
 
 from banger_core.plugins.kinds import KINDS
 from banger_core.scaffold.kinds import TEMPLATES
 from banger_core.scaffold.render import render
+from banger_core.testing.install import install_plugin
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "hooks"
@@ -68,3 +73,23 @@ def test_all_that_is_written_for_a_kind_is_on_its_page(kind):
 def test_all_pages_are_listed():
     listed = (PAGES / "index.md").read_text().split("\n\n")[-1].split()[:-1]
     assert {"index", *listed} == {page.stem for page in PAGES.glob("*.md")}
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_what_is_written_is_checked_as_the_page_says(kind, tmp_path, banger_paths):
+    told = [step.command for step in to_run(f"hooks/{kind}.md") if " check " in step.command]
+    if not told:
+        assert "banger plugin check" in (PAGES / f"{kind}.md").read_text(), "it says why not"
+        return
+    for path, text in render(kind, "acme").items():
+        if path.startswith("src/"):
+            file = tmp_path / path.removeprefix("src/")
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+    install_plugin(tmp_path, "acme", module="acme.plugin")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "BANGER_PLUGINS": "acme"}
+    # With --host it is the same and more
+    words = [sys.executable, "-m", "banger_core", *told[-1].split()[1:]]
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASS" in done.stdout
