@@ -36,6 +36,10 @@ vm = Noun(
         ),
         "cp": Member("Copy files into a machine or out of it", "banger_core.cli.copy:copy"),
         "workspace": Member("Git checkouts in machines", "banger_core.cli.workspace:workspace"),
+        "session": Member(
+            "Named programs in machines that go on by themselves",
+            "banger_core.cli.vm_session:session",
+        ),
         "start": Member("Start machines and wait until they answer", f"{_LIFE}:start"),
         "stop": Member("Stop machines; their disks are kept", f"{_LIFE}:stop"),
         "restart": Member("Stop machines and start them again", f"{_LIFE}:restart"),

@@ -64,7 +64,7 @@ class Session:
     ``user`` is ``USER[:GROUP]`` of the guest ("": as the image wants). With ``entrypoint`` the
     program is the image's own, and ``command`` its arguments instead of the image's, if not empty.
     ``directory`` is where it begins, seen from where it would ("": there), without signs that a
-    shell would read.
+    shell would read. ``request`` is for the guest runtime itself, instead of a program.
     Raises UsageProblem for a command that is too long, and for what can be no user.
     """
 
@@ -77,15 +77,19 @@ class Session:
         user: str = "",
         entrypoint: bool = False,
         directory: str = "",
+        request: str = "",
     ) -> None:
         self._ssh, self._options = argv[0], list(argv[1:])
         check_command(command)
         self._prefix = [as_user(user)] if user else []
         self._prefix += [f"banger-at {directory}"] if directory else []
+        self._prefix += [request] if request else []
         self._command = command
         self._verb = "banger-image" if entrypoint else "banger-exec"
         self._program = entrypoint or bool(command)
         self._pty = _wants_pty(self._program) if pty is None else pty
+        # Otherwise a terminal's Ctrl-C ends ssh before this process knows of it
+        self._deaf = not self._pty and (self._program or bool(request))
         self._id = "".join(_ID_LETTERS[byte % 36] for byte in os.urandom(12))
         self._couriers: list[_Courier] = []
         self._signals: list[tuple[float, int]] = []
@@ -99,8 +103,7 @@ class Session:
         log = os.memfd_create("ssh-log")
         terminal = _Terminal() if self._pty else None
         try:
-            ignored = () if self._pty or not self._program else ASKING
-            pid = spawn(self._command_line(log), ignored=ignored)
+            pid = spawn(self._command_line(log), ignored=ASKING if self._deaf else ())
             ended = self._wait(pid, watched)
             if ended < 0 and terminal:
                 terminal.restore()
@@ -122,7 +125,7 @@ class Session:
         words = [*self._prefix]
         if self._program:
             words += [self._verb, self._id]
-            words += [_quoted(self._command)] if self._command else []
+            words += [quoted(self._command)] if self._command else []
         return [" ".join(words)] if words else []
 
     def _wait(self, pid: int, watched: set[signal.Signals]) -> int:
@@ -147,7 +150,7 @@ class Session:
         if again or not self._program:
             self._gave_up = number
             # With a terminal ssh must put it right again; without one it ignores all but this
-            os.kill(pid, signal.SIGKILL if self._program and not self._pty else signal.SIGTERM)
+            os.kill(pid, signal.SIGKILL if self._deaf else signal.SIGTERM)
             return
         remote = f"banger-signal {self._id} {signal.Signals(number).name.removeprefix('SIG')}"
         self._couriers.append(_Courier([self._ssh, "-T", *self._options, remote], now + _INSIST))
@@ -223,7 +226,7 @@ class _Terminal:
 
 def check_command(command: Sequence[str]) -> None:
     """Raise UsageProblem when ``command`` is longer than a guest takes."""
-    length = len(os.fsencode(_quoted(command)))
+    length = len(os.fsencode(quoted(command)))
     if length <= COMMAND_MAX:
         return
     from banger_core.errors import UsageProblem
@@ -269,7 +272,8 @@ def check_directory(directory: str, option: str) -> str:
     )
 
 
-def _quoted(command: Sequence[str]) -> str:
+def quoted(command: Sequence[str]) -> str:
+    """Quote ``command`` for a POSIX shell."""
     return " ".join(map(quote, command))
 
 

@@ -28,11 +28,11 @@ from banger_core.config.paths import Paths
 from banger_core.daemon.emitter import LAST_LINES, Emitter
 from banger_core.daemon.spec import Spec, read_spec
 from banger_core.engine.alone import borrow_image, drop_all, state_of_its_own, sweep_runs
-from banger_core.engine.console import EscapeStripper
 from banger_core.engine.engine import Engine
 from banger_core.engine.events import Subscription
 from banger_core.engine.operations import Operation
 from banger_core.errors import BangerError, ExitCode
+from banger_core.escapes import EscapeStripper
 from banger_core.model import Event, SshTarget, VmRecord
 
 KILLED = 128 + signal.SIGKILL

@@ -12,11 +12,12 @@ from banger_core.daemon.bodies import CreateVm, StopVm
 from banger_core.daemon.routes import Endpoint, read_body
 from banger_core.daemon.streams import stream_operation
 from banger_core.daemon.views import vm_details, vm_view
-from banger_core.engine.console import ConsoleRing, EscapeStripper
+from banger_core.engine.console import ConsoleRing
 from banger_core.engine.engine import Engine
 from banger_core.engine.inspect import require_running
 from banger_core.engine.operations import Operation
 from banger_core.engine.ssh import write_note
+from banger_core.escapes import EscapeStripper
 from banger_core.jsonable import to_json
 from banger_core.model import SshTarget, VmRecord
 

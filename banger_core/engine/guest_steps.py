@@ -7,9 +7,9 @@ import shlex
 from importlib.resources import files as package_files
 from typing import TYPE_CHECKING
 
-from banger_core.engine.console import strip_escapes
 from banger_core.engine.run import run
 from banger_core.errors import BangerError, GuestFailed
+from banger_core.escapes import strip_escapes
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine

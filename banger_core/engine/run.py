@@ -11,8 +11,8 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from banger_core.engine.console import strip_escapes
 from banger_core.errors import BangerError, NoSpace
+from banger_core.escapes import strip_escapes
 from banger_core.packages import find_program, search_path
 from banger_core.threads import started
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from banger_core.contracts import RestoringDriver
 from banger_core.engine import process
 from banger_core.engine.build import boot_kernel, disk_path, work_disk_path
-from banger_core.engine.console import ConsoleRing, strip_escapes
+from banger_core.engine.console import ConsoleRing
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.ssh import public_key, wait_for_ssh, write_note
 from banger_core.engine.ssh_image import look_at_image, wants_image
 from banger_core.errors import BangerError, GuestFailed
+from banger_core.escapes import strip_escapes
 from banger_core.guest.seed import SeedConfig, write_seed
 from banger_core.jsonable import to_json
 from banger_core.model import (

@@ -45,6 +45,7 @@ SCRIPTS = {
     "handover": "banger/handover",
     "login": "banger/login",
     "helper": "banger/helper",
+    "session": "banger/session",
     "enter": "export/enter",
     "user": "export/user",
     "pid1": "export/pid1",

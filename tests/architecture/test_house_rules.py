@@ -24,7 +24,7 @@ SPINE = {
     "sizes",
     "packages",
 }
-SPINE |= {"deprecation", "quoting", "sshmodel", "threads", "trust"}
+SPINE |= {"deprecation", "escapes", "quoting", "sshmodel", "threads", "trust"}
 SHELF = SPINE | {"api", "hookspecs", "config", "plugins", "store"}
 WORKSHOP = SHELF | {"plan", "rootfs", "kernel", "bundle", "guest", "engine", "networks"}
 
@@ -35,9 +35,19 @@ MAY_IMPORT = {
     "daemon": WORKSHOP,
     "scaffold": {"errors"},
     "testing": WORKSHOP | {"cli"},
-    "client": {"errors", "model", "jsonable", "sizes", "config.paths"},
+    "client": {"errors", "escapes", "model", "jsonable", "sizes", "config.paths"},
     "ui": {"errors", "model", "jsonable", "sizes"},
-    "cli": {"errors", "model", "jsonable", "sizes", "config.paths", "api", "client", "ui"}
+    "cli": {
+        "errors",
+        "escapes",
+        "model",
+        "jsonable",
+        "sizes",
+        "config.paths",
+        "api",
+        "client",
+        "ui",
+    }
     | {"config.edit", "config.file", "plugins.health", "plugins.index", "plugins.installer"}
     | {"plugins.kinds", "scaffold"},
     "__main__": {"errors", "model", "config.paths", "client", "cli"},

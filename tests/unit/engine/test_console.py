@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from banger_core.engine.console import ConsoleRing, EscapeStripper, strip_escapes
+from banger_core.engine.console import ConsoleRing
+from banger_core.escapes import EscapeStripper, strip_escapes
 
 PIECES = st.sampled_from(
     [b"\x1b", b"[", b"]", b"31m", b"0;", b"\x07", b"\x9b", b"\xc2\x9b", b"\\", b"P", b"_", b"\r",
