@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from banger_core.contracts import (
+    WARM_WORD,
     CachingSource,
     Context,
     HelperMachine,
@@ -23,6 +24,8 @@ from banger_core.contracts import (
     SavedMachine,
     SshFacts,
     SshPatch,
+    WarmDriver,
+    WarmKey,
 )
 from banger_core.declare import (
     Command,
@@ -206,6 +209,7 @@ __all__ = [
     "GUEST_HELPER_PORT",
     "GUEST_SSH_PORT",
     "PROBE_WORD",
+    "WARM_WORD",
     "Accel",
     "AsJson",
     "BangerError",
@@ -277,6 +281,8 @@ __all__ = [
     "VmRef",
     "VmRequest",
     "VmmDriver",
+    "WarmDriver",
+    "WarmKey",
     "ask",
     "blob_path",
     "boot_probe",

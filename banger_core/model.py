@@ -254,7 +254,8 @@ class VmRequest:
     ``ephemeral`` VMs are deleted when ``lease`` (the asking process) is gone. ``entrypoint``
     says that the image's own program will be run, so an image without one is refused. ``nat``
     asks for a way out by way of the host's addresses, ``link`` for ways to other VMs, by name.
-    ``work_disk`` is the size of a disk of its own for ``/root``; 0: there shall be none.
+    ``work_disk`` is the size of a disk of its own for ``/root``; 0: there shall be none. ``cold``
+    VMs boot from the beginning at every start.
     """
 
     image: str = ""
@@ -272,6 +273,7 @@ class VmRequest:
     driver: str = ""
     kernel: str = ""
     accel: Accel = "auto"
+    cold: bool = False
     ephemeral: bool = False
     lease: ProcessId | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -299,6 +301,7 @@ class VmPlan:
     disk_format: str
     accel: Accel
     ssh: Mapping[str, SshSetting]
+    cold: bool = False
     ephemeral: bool = False
     lease: ProcessId | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -356,6 +359,7 @@ class VmRecord:
     ``host_key`` is the public half of the guest runtime's SSH host key (``ssh-ed25519 AAAA…``),
     made before the first boot. ``image_host_keys`` are those of the image's own server, as it
     showed them at first. ``launch`` is what the driver was asked to start, kept for adoption.
+    ``warm`` says that it began as a saved machine.
     ``grown`` names the disks (``root``, ``work``) that were made larger than they were born.
     """
 
@@ -369,6 +373,7 @@ class VmRecord:
     host_key: str = ""
     image_host_keys: tuple[str, ...] = ()
     accel: str = ""
+    warm: bool = False
     problem: str = ""
     grown: tuple[str, ...] = ()
 

@@ -164,6 +164,10 @@ Driver = Annotated[
 Acceleration = Annotated[
     Literal["auto", "kvm", "tcg"], typer.Option("--accel", help="Hardware or emulation.")
 ]
+Cold = Annotated[
+    bool,
+    typer.Option("--cold", help="Boot from the beginning, and not as a machine that was saved."),
+]
 KernelRef = Annotated[
     str,
     typer.Option(

@@ -15,6 +15,7 @@ from banger_core.cli.link import operate
 from banger_core.cli.options import (
     Acceleration,
     AsJson,
+    Cold,
     DiskSize,
     Driver,
     Entrypoint,
@@ -68,6 +69,7 @@ def run(
     driver: Driver = "",
     accel: Acceleration = "auto",
     kernel: KernelRef = "",
+    cold: Cold = False,
     label: Labels = [],  # noqa: B006  (typer reads defaults, nobody writes them)
     remove: Annotated[bool, typer.Option("--rm", help="Delete it afterwards.")] = False,
     detach: Annotated[
@@ -122,6 +124,7 @@ def run(
         work_disk=values.work_disk(work_disk),
         nat=nat,
         link=tuple(link),
+        cold=cold,
         host_access=host_access,
         entrypoint=entrypoint,
         ephemeral=remove,
@@ -171,6 +174,7 @@ def create(
     driver: Driver = "",
     accel: Acceleration = "auto",
     kernel: KernelRef = "",
+    cold: Cold = False,
     label: Labels = [],  # noqa: B006  (typer reads defaults, nobody writes them)
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -184,6 +188,7 @@ def create(
         work_disk=values.work_disk(work_disk),
         nat=nat,
         link=tuple(link),
+        cold=cold,
         host_access=host_access,
     )
     return _make(request, start=False, dry_run=dry_run, quiet=quiet, as_json=as_json)

@@ -68,12 +68,19 @@ def prune(
         bool, typer.Option("--dry-run", help="Write which they are, and delete nothing.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask.")] = False,
+    warm: Annotated[
+        bool,
+        typer.Option("--warm", help="Remove what machines begin as instead, and no machine."),
+    ] = False,
     quiet: Quiet = False,
 ) -> int:
     """Delete all machines that are stopped, with their disks.
 
-    With --label, only those that have all these labels.
+    With --label, only those that have all these labels. With --warm no machine is deleted: what
+    was saved for warm starts goes, and is made anew when it is missed.
     """
+    if warm:
+        return _prune_warm(label, dry_run=dry_run, quiet=quiet)
     wanted = values.labels(label)
     rows = [
         row
@@ -94,6 +101,18 @@ def prune(
         lambda client, name: Operation(client, "DELETE", url("vms", name)),
         quiet=quiet,
     )
+
+
+def _prune_warm(label: list[str], *, dry_run: bool, quiet: bool) -> int:
+    from banger_core.cli.vm_warm import prune_warm
+
+    if label:
+        raise UsageProblem(
+            "--warm and --label exclude each other",
+            cause="what is saved for warm starts belongs to no machine",
+            hints=["banger vm prune --warm"],
+        )
+    return prune_warm(dry_run=dry_run, quiet=quiet)
 
 
 def _ask(names: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from banger_core.cli.options import Quiet, VmRefs
+from banger_core.cli.options import Cold, Quiet, VmRefs
 from banger_core.cli.several import each_vm
 from banger_core.client.client import Client, url
 from banger_core.client.operations import Operation, Request
@@ -18,9 +18,9 @@ Force = Annotated[bool, typer.Option("--force", help="Pull the plug instead of s
 SIGNALS = ("KILL", "TERM", "INT", "QUIT", "HUP", "ABRT")
 
 
-def start(references: VmRefs, quiet: Quiet = False) -> int:
+def start(references: VmRefs, cold: Cold = False, quiet: Quiet = False) -> int:
     """Start machines and wait until they answer."""
-    return _post(references, "start", None, quiet=quiet)
+    return _post(references, "start", {"cold": True} if cold else None, quiet=quiet)
 
 
 def stop(

@@ -89,6 +89,11 @@ class Paths:
         return self.state / "kernels"
 
     @property
+    def warm(self) -> Path:
+        """Saved machines that VMs can begin as."""
+        return self.cache / "warm-starts"
+
+    @property
     def ssh(self) -> Path:
         """Key pair, known hosts and notes."""
         return self.state / "ssh"

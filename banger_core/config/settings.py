@@ -59,7 +59,9 @@ class ImageSettings(Section):
 
 class VmSettings(Section):
     """``[vm]``: what a VM gets when it is not said. ``stop_grace`` is in seconds; without
-    ``disk_size`` a disk is as large as its image, without ``work_disk`` there is none.
+    ``disk_size`` a disk is as large as its image, without ``work_disk`` there is none. With
+    ``warm_start`` VMs begin as a saved machine where their driver can do that, and so many of
+    those are kept as ``warm_starts_kept`` says.
     """
 
     vcpu: int = Field(default_factory=lambda: default_vcpu().value, ge=1)
@@ -70,6 +72,8 @@ class VmSettings(Section):
     driver: Name = "qemu"
     accel: Accel = "auto"
     stop_grace: float = Field(default=10.0, ge=0, le=3600)
+    warm_start: bool = True
+    warm_starts_kept: int = Field(default=4, ge=1, le=100)
 
 
 class KernelSettings(Section):

@@ -27,6 +27,7 @@ from banger_core.daemon.system_api import system_endpoints
 from banger_core.daemon.vm_look_api import vm_look_endpoints
 from banger_core.daemon.vm_verbs_api import vm_verb_endpoints
 from banger_core.daemon.vms_api import vm_endpoints
+from banger_core.daemon.warm_api import warm_endpoints
 from banger_core.engine.engine import Engine
 from banger_core.errors import BangerError, Conflict, ExitCode, NotFound, UsageProblem
 from banger_core.model import VmState
@@ -42,6 +43,7 @@ def build_app(engine: Engine, stop: Callable[[], None]) -> Starlette:
         *vm_verb_endpoints(engine),
         *vm_look_endpoints(engine),
         *snapshot_endpoints(engine),
+        *warm_endpoints(engine),
         *making_endpoints(engine),
         *image_endpoints(engine),
         *kernel_endpoints(engine),

@@ -32,6 +32,12 @@ class StopVm(Body):
     wait: bool = True
 
 
+class StartVm(Body):
+    """Start a VM; a ``cold`` one boots from the beginning this time."""
+
+    cold: bool = False
+
+
 class RestartVm(Body):
     """Restart a VM; ``force`` skips the clean shutdown."""
 
@@ -103,6 +109,12 @@ class PruneCache(Body):
     """Prune what image sources keep, down to ``keep`` bytes for each; ``dry_run`` only lists."""
 
     keep: int = Field(default=0, ge=0)
+    dry_run: bool = False
+
+
+class PruneWarm(Body):
+    """Remove the machines that are saved for warm starts; ``dry_run`` only lists them."""
+
     dry_run: bool = False
 
 

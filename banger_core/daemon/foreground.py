@@ -99,7 +99,7 @@ async def _go(place: str, lifeline: int) -> int:
         settings = load_settings(home, registry)
         await sweep_runs(home, settings, registry)
         with state_of_its_own(home) as paths:
-            engine = Engine(paths, settings, registry, tends_services=False)
+            engine = Engine(paths, settings, registry, lasts=False)
             try:
                 how, status = await Run(engine, home, spec, asked, emitter).go()
             finally:

@@ -63,6 +63,7 @@ class Spec(BaseModel):
     driver: str = ""
     kernel: str = ""
     accel: Accel = "auto"
+    cold: bool = False
     labels: dict[str, str] = {}
     command: list[str] = []
     entrypoint: bool = False
@@ -85,6 +86,7 @@ class Spec(BaseModel):
             driver=self.driver,
             kernel=self.kernel,
             accel=self.accel,
+            cold=self.cold,
             labels=self.labels,
         )
 

@@ -34,6 +34,7 @@ def vm_view(record: VmRecord) -> dict[str, Any]:
         "network": plan.net.network,
         "driver": plan.driver,
         "accel": record.accel,
+        "warm": record.warm,
         "address": host,
         "address6": plan.net.guest_address6.partition("/")[0],
         "mac": plan.net.mac,

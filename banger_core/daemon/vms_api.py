@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from banger_core.daemon.bodies import CreateVm, StopVm
+from banger_core.daemon.bodies import CreateVm, StartVm, StopVm
 from banger_core.daemon.routes import Endpoint, read_body
 from banger_core.daemon.streams import stream_operation
 from banger_core.daemon.views import vm_details, vm_view
@@ -89,17 +89,17 @@ def _starting(engine: Engine) -> list[Endpoint]:
 
     async def start(request: Request) -> Response:
         """Start a stopped VM."""
-        ref = request.path_params["ref"]
+        ref, body = request.path_params["ref"], await read_body(request, StartVm)
 
         async def work(operation: Operation) -> Any:
-            record, target = await engine.machines.start(ref, operation)
+            record, target = await engine.machines.start(ref, operation, cold=body.cold)
             return vm_result(record, target, operation)
 
         return stream_operation(engine, f"starting {ref}", work)
 
     return [
         Endpoint("POST", "/v1/vms", create, CreateVm, streams=True),
-        Endpoint("POST", "/v1/vms/{ref}/start", start, streams=True),
+        Endpoint("POST", "/v1/vms/{ref}/start", start, StartVm, streams=True),
     ]
 
 

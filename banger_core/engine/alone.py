@@ -125,7 +125,7 @@ async def sweep_runs(home: Paths, settings: Settings, registry: Registry) -> Non
 
 
 async def _end_run(paths: AlonePaths, settings: Settings, registry: Registry) -> None:
-    engine = Engine(paths, settings, registry, tends_services=False)
+    engine = Engine(paths, settings, registry, lasts=False)
     try:
         await drop_all(engine)
     finally:
@@ -166,7 +166,7 @@ async def borrow_image(engine: Engine, home: Paths, wanted: str, operation: Oper
 
 
 async def _pull(engine: Engine, home: Paths, wanted: str, operation: Operation) -> None:
-    keeper = Engine(home, engine.settings, engine.registry, tends_services=False)
+    keeper = Engine(home, engine.settings, engine.registry, lasts=False)
     try:
         await keeper.images.pull(wanted, operation)
     finally:

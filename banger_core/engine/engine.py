@@ -31,6 +31,7 @@ from banger_core.engine.ssh_identity import identity_path
 from banger_core.engine.ssh_include import write_include
 from banger_core.engine.ssh_masters import Masters
 from banger_core.engine.ssh_room import SshRoom
+from banger_core.engine.warm import WarmRoom
 from banger_core.errors import BangerError
 from banger_core.model import SshTarget, VmRecord
 from banger_core.plan.choose import Chooser
@@ -45,12 +46,12 @@ log = logging.getLogger("banger.engine")
 
 
 class Engine:
-    """Holds the rooms together. Used on one event loop. ``tends_services`` is for the one engine
-    that lasts: the daemon's.
+    """Holds the rooms together. Used on one event loop. ``lasts`` says of the daemon's that it goes
+    on after this work: only that one tends services, and makes what later VMs begin as.
     """
 
     def __init__(
-        self, paths: Paths, settings: Settings, registry: Registry, *, tends_services: bool = True
+        self, paths: Paths, settings: Settings, registry: Registry, *, lasts: bool = True
     ) -> None:
         self.paths, self.settings, self.registry = paths, settings, registry
         self._database = Database.open(paths.database)
@@ -66,9 +67,10 @@ class Engine:
         self.importer = Importer(self)
         self.image_builder = ImageBuilder(self)
         self.machines = MachineRoom(self)
+        self.warm = WarmRoom(self, makes=lasts)
         self.ssh = SshRoom(self)
         self.masters = Masters(self)
-        self.services = Services(self, idle=not tends_services)
+        self.services = Services(self, idle=not lasts)
         self._reconciler = Reconciler(self)
         self._sinks = Sinks(self)
         self._consoles: dict[str, ConsoleRing] = {}
@@ -89,6 +91,7 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         await self.operations.close()
+        await self.warm.close()
         await self.machines.close()
         await self.masters.close()
         await self._sinks.close()

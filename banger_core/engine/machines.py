@@ -151,13 +151,15 @@ class MachineRoom:
                 await self._forget(record, operation)
                 raise
 
-    async def start(self, ref: str, operation: Operation) -> tuple[VmRecord, SshTarget]:
-        """Start a stopped VM. On any failure it is stopped again."""
+    async def start(
+        self, ref: str, operation: Operation, *, cold: bool = False
+    ) -> tuple[VmRecord, SshTarget]:
+        """Start a stopped VM. On any failure it is stopped again. A ``cold`` one boots."""
         async with self.holding(ref) as record:
-            return await self.start_held(record, operation)
+            return await self.start_held(record, operation, cold=cold)
 
     async def start_held(
-        self, record: VmRecord, operation: Operation
+        self, record: VmRecord, operation: Operation, *, cold: bool = False
     ) -> tuple[VmRecord, SshTarget]:
         """``start`` for whoever is ``holding`` the VM."""
         if record.state is VmState.RUNNING:
@@ -166,15 +168,17 @@ class MachineRoom:
         _require(record, VmState.STOPPED, VmState.FAILED)
         record = self.update(replace(record, state=VmState.STARTING, problem=""))
         try:
-            return await self._start(record, operation)
+            return await self._start(record, operation, cold=cold)
         except BaseException as problem:
             await self._engine.effects.undo(record.id, RUN_KINDS, operation)
             await self._let_go(record.id)
             self.update(_ended(record, first_line(problem)))
             raise
 
-    async def _start(self, record: VmRecord, operation: Operation) -> tuple[VmRecord, SshTarget]:
-        record, machine = await self.starter.launch(record, operation)
+    async def _start(
+        self, record: VmRecord, operation: Operation, *, cold: bool = False
+    ) -> tuple[VmRecord, SshTarget]:
+        record, machine = await self.starter.launch(record, operation, cold=cold)
         return await self._make_ready(record, machine, None, operation)
 
     async def wake(
@@ -434,6 +438,7 @@ def _ended(record: VmRecord, problem: str) -> VmRecord:
         process=None,
         launch=None,
         accel="",
+        warm=False,
         problem=problem,
     )
 

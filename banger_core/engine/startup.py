@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger_core.contracts import RestoringDriver
+from banger_core.contracts import RestoringDriver, WarmDriver
 from banger_core.engine import process
 from banger_core.engine.build import boot_kernel, disk_path, work_disk_path
 from banger_core.engine.console import ConsoleRing
@@ -19,7 +19,8 @@ from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.ssh import public_key, wait_for_ssh, write_note
 from banger_core.engine.ssh_image import look_at_image, wants_image
-from banger_core.errors import BangerError, GuestFailed
+from banger_core.engine.warm import Warmth
+from banger_core.errors import BangerError, Conflict, GuestFailed, HostNotReady, Interrupted
 from banger_core.escapes import strip_escapes
 from banger_core.guest.seed import SeedConfig, write_seed
 from banger_core.jsonable import to_json
@@ -36,7 +37,7 @@ from banger_core.rootfs.disks import grow_disk
 from banger_core.store.content import room_in
 
 if TYPE_CHECKING:
-    from banger_core.contracts import Machine
+    from banger_core.contracts import Context, Machine, VmmDriver
     from banger_core.engine.engine import Engine
 
 AFTER_SEED = register("start.after_seed", "the seed is written, nothing runs")
@@ -61,12 +62,19 @@ class VmStarter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._marks: dict[str, asyncio.Event] = {}
+        self._warmth: dict[str, Warmth] = {}
 
     async def launch(
-        self, record: VmRecord, operation: Operation, saved: Path | None = None
+        self,
+        record: VmRecord,
+        operation: Operation,
+        saved: Path | None = None,
+        *,
+        cold: bool = False,
     ) -> tuple[VmRecord, Machine]:
         """Bring the network up and start the VMM; returns with the process recorded. It goes on
-        from what its driver wrote into the directory ``saved``, standing still, or boots.
+        from what its driver wrote into the directory ``saved``, standing still, or begins: warm
+        where it can, unless it is to be ``cold``.
         """
         engine, plan = self._engine, record.plan
         runtime = await engine.effects.make_directory(
@@ -79,26 +87,26 @@ class VmStarter:
         spec, accel = await self.spec(record, dirs, operation)
         if accel == "tcg" and plan.accel == "auto" and saved is None:
             operation.notice("no usable hardware virtualisation: software emulation is used")
-        for path, text in spec.files.items():
-            engine.write_private(path, text.encode())
+        warmth = None
+        if saved is None:
+            warmth = await engine.warm.find(plan, dirs, accel, cold=cold)
         operation.step(f"starting {record.name}")
         mark = self._marks[plan.id] = asyncio.Event()
         if saved is not None:
             # It will not say again that it listens
             mark.set()
 
-        async def start() -> Machine:
-            if saved is None:
-                machine: Machine = await driver.start(spec, context)
-            else:
-                assert isinstance(driver, RestoringDriver)
-                machine = await driver.restore(spec, saved, context)
+        async def start() -> tuple[Machine, LaunchSpec, bool]:
+            warm = warmth and await self._start_warm(driver, warmth, context)
+            machine, used = warm or await self._start(driver, spec, saved, context)
             await afailpoint(AFTER_LAUNCH)
-            return machine
+            return machine, used, bool(warm)
 
-        machine = await engine.effects.do(plan.id, "process", str(runtime), start)
+        machine, spec, warm = await engine.effects.do(plan.id, "process", str(runtime), start)
         operation.mark("launched")
-        record = replace(record, process=machine.process, launch=spec, accel=accel)
+        if warmth is not None:
+            self._warmth[plan.id] = warmth
+        record = replace(record, process=machine.process, launch=spec, accel=accel, warm=warm)
         engine.records.update_vm(record)
         await afailpoint(AFTER_PROCESS)
         return record, machine
@@ -112,6 +120,31 @@ class VmStarter:
         context = self._engine.context(plan.driver, operation)
         accel = await driver.accel(plan.accel, dirs, context)
         return driver.launch(plan, dirs, accel), accel
+
+    async def _start(
+        self, driver: VmmDriver, spec: LaunchSpec, saved: Path | None, context: Context
+    ) -> tuple[Machine, LaunchSpec]:
+        for path, text in spec.files.items():
+            self._engine.write_private(path, text.encode())
+        if saved is None:
+            return await driver.start(spec, context), spec
+        assert isinstance(driver, RestoringDriver)
+        return await driver.restore(spec, saved, context), spec
+
+    async def _start_warm(
+        self, driver: VmmDriver, warmth: Warmth, context: Context
+    ) -> tuple[Machine, LaunchSpec] | None:
+        """Start a VM as a saved machine; None when there is none, or it is of no use."""
+        if warmth.image is None or not isinstance(driver, WarmDriver):
+            return None
+        try:
+            spec = driver.launch_warm(warmth.plan, warmth.dirs, warmth.accel, warmth.image)
+            return await self._start(driver, spec, None, context)
+        except (Conflict, HostNotReady, Interrupted):
+            raise
+        except BangerError as problem:
+            await self._engine.warm.give_up(warmth, problem)
+            return None
 
     async def places(self, record: VmRecord, operation: Operation) -> VmDirs:
         """Say where everything of a VM lies; sees to the initramfs."""
@@ -180,12 +213,14 @@ class VmStarter:
         process_id = record.process
         assert process_id is not None
         host, port = record.plan.net.ssh
-        mark = self._marks[record.id]
+        mark, warmth = self._marks[record.id], self._warmth.pop(record.id, None)
         try:
             await wait_for_ssh(
                 host, port, READY_DEADLINE, lambda: process.alive(process_id), mark, record.name
             )
         except GuestFailed as problem:
+            if warmth is not None and record.warm:
+                await self._engine.warm.give_up(warmth, problem)
             raise explained(problem, self._engine.console(record.id)) from problem
         finally:
             del self._marks[record.id]
@@ -200,6 +235,8 @@ class VmStarter:
         await afailpoint(AFTER_PUBLISH)
         record = replace(record, state=VmState.RUNNING, started_at=time.time())
         self._engine.records.update_vm(record)
+        if warmth is not None and warmth.image is None:
+            self._engine.warm.make_soon(warmth)
         return record, target
 
     async def _see_image(

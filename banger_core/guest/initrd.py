@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from banger_core.model import GuestFiles, GuestPin, KernelFiles
 
 MODULES = {
-    "early": ("virtio_mmio", "virtio_blk", "virtio_net", "ext4"),
+    "early": ("virtio_mmio", "ext4"),
     "pci": ("virtio_pci",),
+    "disks": ("virtio_blk",),
+    "card": ("virtio_net",),
     "port": ("virtio_console",),
     "vsock": ("vmw_vsock_virtio_transport",),
     "late": ("virtio-rng", "pvpanic-mmio", "overlay"),
 }
-"""What is loaded before the root disk can be mounted, on machines with a PCI bus, for the guest
-helper's two ways to the host, and when the guest already answers."""
+"""What is loaded first of all, on machines with a PCI bus, for the disks and the network card, for
+the guest helper's two ways to the host, and when the guest already answers."""
 
 SCRIPTS = {
     "init": "init",
@@ -41,6 +43,7 @@ SCRIPTS = {
     "network": "banger/network",
     "serve": "banger/serve",
     "renew": "banger/renew",
+    "warm": "banger/warm",
     "work": "banger/work",
     "handover": "banger/handover",
     "login": "banger/login",

@@ -128,6 +128,7 @@ def make_plan(
         disk_format=declared.disk_formats[0],
         accel=request.accel if request.accel != "auto" else settings.vm.accel,
         ssh=ssh,
+        cold=request.cold,
         ephemeral=request.ephemeral,
         lease=request.lease,
         labels=request.labels,

@@ -70,6 +70,10 @@ GOING_BACK = ("restore.after_swap", "wake.before_resume")
 DELETING = ("delete.after_state", "delete.after_effects")
 
 
+BEHIND = ("warm.after_intent", "warm.after_save", "warm.after_publish")
+"""No command comes by these: what happens behind its back is in test_warm_failpoints.py."""
+
+
 @dataclass(frozen=True)
 class Way:
     """A command that comes by ``points``, after ``before``; and the states of the VMs after it
@@ -154,7 +158,7 @@ def every_point():
 
 
 def test_every_point_has_a_row(every_point):
-    assert every_point == {point for way in WAYS for point in way.points}
+    assert every_point == {point for way in WAYS for point in way.points} | set(BEHIND)
 
 
 def disks(house):

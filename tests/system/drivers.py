@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-CONFIG = "[vm]\nstop_grace = 60\n"
-"""However busy this host is, a guest that shuts down is not forced."""
+CONFIG = "[vm]\nstop_grace = 60\nwarm_start = false\n"
+"""However busy this host is, a guest that shuts down is not forced. Machines that are saved in the
+background would look like what a test leaves behind.
+"""
 
 DRIVER = "BANGER_TEST_DRIVER"
 """Set it to run all machines with another driver, as ``firecracker`` where KVM works."""

@@ -84,7 +84,7 @@ def banger_guest_runtimes() -> Iterable[GuestRuntime]:
 
 @hookimpl
 def banger_vmm_drivers() -> Iterable[VmmDriver]:
-    """Declare the driver of the small process."""
+    """Declare the drivers of the small process."""
     yield VmmDriver(
         name="fake",
         summary="A process that greets like an SSH server",
@@ -92,4 +92,12 @@ def banger_vmm_drivers() -> Iterable[VmmDriver]:
         disk_formats=("raw",),
         networks=("user",),
         features=("pause", "snapshot", "fork"),
+    )
+    yield VmmDriver(
+        name="fake-warm",
+        summary="The same, and its machines can begin as one that was saved",
+        load="banger_core.testing.fakes.warm:FakeWarmDriver",
+        disk_formats=("raw",),
+        networks=("user",),
+        features=("pause",),
     )

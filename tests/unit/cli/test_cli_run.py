@@ -67,7 +67,7 @@ def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
             "tcg",
         ),
         *("-p", "8080:80", "--publish", "53/udp", "--no-nat", "--link", "db", "--host-access"),
-        *("--kernel-ref", "k", "--label", "a=1", "--label", "b=x=y", "-q", "--", "true"),
+        *("--kernel-ref", "k", "--cold", "--label", "a=1", "--label", "b=x=y", "-q", "--", "true"),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert next(each.body for each in ready.asked if each.path == "/v1/vms") == {
@@ -90,6 +90,7 @@ def test_everything_asked_for_reaches_the_daemon(cli, ssh, ready):
             "driver": "qemu",
             "kernel": "k",
             "accel": "tcg",
+            "cold": True,
             "ephemeral": False,
             "lease": None,
             "labels": {"a": "1", "b": "x=y"},

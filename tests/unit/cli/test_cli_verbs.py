@@ -87,6 +87,7 @@ def test_what_a_vm_s_image_says_about_programs_is_for_programs(here, daemon, mac
     ("words", "request_", "query", "body"),
     [
         (("vm", "start", "web"), "POST /v1/vms/web/start", {}, None),
+        (("vm", "start", "--cold", "web"), "POST /v1/vms/web/start", {}, {"cold": True}),
         (("vm", "stop", "web"), "POST /v1/vms/web/stop", {}, {"force": False, "wait": True}),
         (
             ("vm", "stop", "--force", "web"),

@@ -221,3 +221,23 @@ def test_copies_are_named_one_by_one(here, daemon):
     assert json.loads(here("vm", "fork", "web", "--name", "db", "--json")[1]) == rows
     assert bodies(daemon, "fork") == [{"count": 2, "name": ""}, {"count": 1, "name": "db"}]
     assert here("vm", "fork", "web", "-n", "0")[0] == 2
+
+
+WARM = "POST /v1/warm/prune"
+
+
+def test_pruning_what_is_saved_deletes_no_machine(here, daemon):
+    item = {"name": "qemu-a-b", "size": 96 << 20, "used_at": 1.0}
+    daemon.answers[WARM] = lambda _: operation(result={"items": [item]})
+    for words, end in ((("--dry-run",), "would be freed"), ((), "freed")):
+        status, out, err = here("vm", "prune", "--warm", *words)
+        assert (status, daemon.asked[-1].body) == (0, {"dry_run": bool(words)})
+        assert out.splitlines()[1].split()[:2] == ["96", "MiB"]
+        assert err == f"96 MiB {end}\n"
+    assert here("vm", "prune", "--warm", "-q") == (0, "", "")
+    assert {each.path for each in daemon.asked} == {"/v1/warm/prune"}
+    daemon.answers[WARM] = lambda _: operation(result={"items": []})
+    assert here("vm", "prune", "--warm")[2] == "no machine is saved for warm starts\n"
+    status, _, err = here("vm", "prune", "--warm", "--label", "a=b")
+    assert status == 2
+    assert "--warm and --label exclude each other" in err

@@ -56,7 +56,9 @@ def test_everything_is_in_its_place(guest_files, kernel, tmp_path):
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     found = entries(out.read_bytes())
     assert set(SCRIPTS.values()) <= set(found)
-    assert found["mod/early"] == b"virtio_ring\nvirtio_mmio\nvirtio_blk\nvirtio_net\n"
+    assert found["mod/early"] == b"virtio_ring\nvirtio_mmio\n"
+    assert found["mod/disks"] == b"virtio_blk\n"
+    assert found["mod/card"] == b"virtio_net\n"
     assert found["mod/late"] == b"virtio_rng\n"
     assert found["mod/pci"] == b""
     assert "mod/unused.ko" not in found

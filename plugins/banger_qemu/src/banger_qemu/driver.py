@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from banger_core.api import (
@@ -19,10 +19,11 @@ from banger_core.api import (
     ProcessId,
     VmDirs,
     VmPlan,
+    WarmKey,
     in_thread,
     process_alive,
 )
-from banger_qemu.command import command_line
+from banger_qemu.command import RamFile, command_line, waiting_command_line
 from banger_qemu.lastwords import explain_end, last_words
 from banger_qemu.machine import QemuMachine
 from banger_qemu.machines import find_binary
@@ -30,8 +31,11 @@ from banger_qemu.probe import decide
 from banger_qemu.qmp import Qmp
 from banger_qemu.snapshots import open_state, requirements, written_version
 from banger_qemu.tsc import host_tsc_khz
+from banger_qemu.warm import memory_file
+from banger_qemu.warm_key import warm_key
 
 START_DEADLINE = 15.0
+INCOMING = ("-incoming", "defer")
 _POLL = 0.01
 
 
@@ -62,23 +66,64 @@ class QemuDriver:
 
     def launch(self, plan: VmPlan, dirs: VmDirs, accel: str) -> LaunchSpec:
         """Say how to start the VM."""
-        sockets = {name: dirs.runtime / f"{name}.sock" for name in ("qmp", "console", "helper")}
+        return self._launch(plan, dirs, accel)
+
+    def _launch(
+        self, plan: VmPlan, dirs: VmDirs, accel: str, ram: RamFile | None = None
+    ) -> LaunchSpec:
+        sockets = _sockets(dirs)
         fence = Fence.around(plan.net)
-        tsc_khz = self._tsc_khz if self._tsc_khz is not None else host_tsc_khz()
         return LaunchSpec(
             driver="qemu",
-            argv=command_line(plan, dirs, accel, tsc_khz, sockets),
+            argv=command_line(plan, dirs, accel, self._tsc(), sockets, ram),
             sockets=sockets,
             data={"accel": accel, "fence": asdict(fence) if fence else None},
         )
 
+    def _tsc(self) -> int | None:
+        return self._tsc_khz if self._tsc_khz is not None else host_tsc_khz()
+
     async def start(self, spec: LaunchSpec, cx: Context) -> QemuMachine:
-        """Start QEMU and return when it answers on its control socket.
+        """Start QEMU and return when it answers on its control socket; a warm one when its guest
+        goes on.
 
         Raises HostNotReady when it is not installed, Conflict when a port of the host is taken,
         and GuestFailed with its last words when it ends at once.
         """
-        return await self._run(spec, (), QemuMachine.open_gate, cx)
+        image = spec.data.get("warm")
+        if image is None:
+            return await self._run(spec, (), QemuMachine.open_gate, cx)
+
+        async def begin(machine: QemuMachine) -> None:
+            await machine.open_gate()
+            await machine.wake(Path(image))
+
+        return await self._run(spec, INCOMING, begin, cx)
+
+    def warm_key(self, plan: VmPlan, dirs: VmDirs, accel: str, cx: Context) -> WarmKey | None:
+        """Say on what a machine depends that such a VM could begin as."""
+        return warm_key(plan, dirs, accel, cx)
+
+    def launch_warm(self, plan: VmPlan, dirs: VmDirs, accel: str, image: Path) -> LaunchSpec:
+        """Say how to start the VM as the machine that was saved in ``image``."""
+        spec = self._launch(plan, dirs, accel, RamFile(memory_file(image), shared=False))
+        return replace(spec, data={**spec.data, "warm": str(image)})
+
+    async def make_warm(
+        self, plan: VmPlan, dirs: VmDirs, accel: str, image: Path, cx: Context
+    ) -> None:
+        """Boot a machine as ``plan`` has it, but nobody's, and save it into ``image``."""
+        sockets = _sockets(dirs)
+        ram = RamFile(memory_file(image), shared=True)
+        argv = waiting_command_line(plan, dirs, accel, self._tsc(), sockets, ram)
+        spec = LaunchSpec(driver="qemu", argv=argv, sockets=sockets)
+
+        async def begin(machine: QemuMachine) -> None:
+            await machine.save_waiting(image)
+
+        machine = await self._run(spec, (), begin, cx, polite=True)
+        await machine.kill()
+        await machine.close()
 
     async def offers(self, spec: LaunchSpec, cx: Context) -> Mapping[str, str]:
         """Say what a snapshot would find here, restored as ``spec``. Raises HostNotReady."""
@@ -94,7 +139,7 @@ class QemuDriver:
             async def begin(machine: QemuMachine) -> None:
                 await machine.take_in(state)
 
-            return await self._run(spec, ("-incoming", "defer"), begin, cx)
+            return await self._run(spec, INCOMING, begin, cx)
 
     async def _run(
         self,
@@ -102,12 +147,17 @@ class QemuDriver:
         more: tuple[str, ...],
         begin: Callable[[QemuMachine], Awaitable[None]],
         cx: Context,
+        *,
+        polite: bool = False,
     ) -> QemuMachine:
+        """Start a QEMU, a ``polite`` one with the processor time that nobody else wants."""
         directory = spec.sockets["qmp"].parent
         for socket in spec.sockets.values():
             socket.unlink(missing_ok=True)
         binary = find_binary(spec.argv[0], cx)
-        process = await cx.spawn((binary, *spec.argv[1:], *more), directory=directory)
+        before = ("nice", "-n", "19") if polite else ()
+        argv = (*before, binary, *spec.argv[1:], *more)
+        process = await cx.spawn(argv, directory=directory)
         machine = QemuMachine(spec, process, None)
         try:
             machine = QemuMachine(spec, process, await self._connect(spec, process))
@@ -140,3 +190,7 @@ class QemuDriver:
                 "QEMU does not answer", cause=f"nothing on its socket in {START_DEADLINE:g} s"
             )
         raise explain_end(last_words(spec.sockets["qmp"].parent / "vmm.log"))
+
+
+def _sockets(dirs: VmDirs) -> dict[str, Path]:
+    return {name: dirs.runtime / f"{name}.sock" for name in ("qmp", "console", "helper")}

@@ -30,6 +30,7 @@ from banger_qemu.lastwords import last_words
 from banger_qemu.migrate import cancel, load
 from banger_qemu.qmp import Qmp
 from banger_qemu.snapshots import requirements, running_version, write_state
+from banger_qemu.warm import save_waiting, wake
 
 _LAST_WORDS = 1.0
 _RETRY = 0.1
@@ -204,14 +205,29 @@ class QemuMachine:
         try:
             await load(control, state)
         except GuestFailed as problem:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(wait_process(self._process), _LAST_WORDS)
-            words = last_words(self._spec.sockets["qmp"].parent / "vmm.log")
+            words = await self._last_words()
             raise IntegrityError(
                 "QEMU does not take the snapshot", cause=words or problem.cause
             ) from problem
         # What was plugged in when it was saved is so again
         await self._plug(up=False)
+
+    async def save_waiting(self, image: Path) -> None:
+        """Save this machine, which is nobody's yet, into ``image``; it does not go on."""
+        await save_waiting(await self._control(), self._spec.sockets["helper"], image)
+
+    async def wake(self, image: Path) -> None:
+        """Have a QEMU that waits for it become the machine in ``image``, and its guest go on."""
+        try:
+            await wake(await self._control(), self._spec.sockets["helper"], image)
+        except GuestFailed as problem:
+            words = await self._last_words()
+            raise GuestFailed(problem.summary, cause=words or problem.cause) from problem
+
+    async def _last_words(self) -> str:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(wait_process(self._process), _LAST_WORDS)
+        return last_words(self._spec.sockets["qmp"].parent / "vmm.log")
 
     async def _plug(self, *, up: bool) -> None:
         if "-netdev" in self._spec.argv:

@@ -13,7 +13,8 @@ from banger_core.api import Context, HostNotReady, UsageProblem
 class Architecture:
     """``bus`` ends the names of virtio devices; ``console`` is the kernel's name of the serial
     port; ``panic_device`` tells QEMU of a guest's panic (empty: there is none); ``kernel_words``
-    are what the guest's kernel must be told about the machine.
+    are what the guest's kernel must be told about the machine; ``memory`` is what QEMU calls the
+    machine's memory (empty: such machines are not started warm).
     """
 
     binary: str
@@ -22,6 +23,7 @@ class Architecture:
     console: str
     panic_device: str = ""
     kernel_words: tuple[str, ...] = ()
+    memory: str = ""
 
 
 ARCHITECTURES = {
@@ -33,6 +35,7 @@ ARCHITECTURES = {
         console="ttyS0",
         panic_device="pvpanic",
         kernel_words=("pci=off",),
+        memory="microvm.ram",
     ),
     "arm64": Architecture(
         binary="qemu-system-aarch64",

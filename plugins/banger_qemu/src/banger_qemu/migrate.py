@@ -62,3 +62,9 @@ async def _finished(qmp: Qmp, what: str) -> None:
 async def _status(qmp: Qmp) -> str:
     found = await qmp.execute("query-migrate")
     return str(found.get("status", "")) if isinstance(found, dict) else ""
+
+
+async def leave_shared_memory(qmp: Qmp) -> None:
+    """Keep memory that lies in a shared file out of what is saved, and loaded, from now on."""
+    capability = {"capability": "x-ignore-shared", "state": True}
+    await qmp.execute("migrate-set-capabilities", capabilities=[capability])

@@ -20,6 +20,7 @@ from banger_core.api import (
     room_in,
     sync_directory,
 )
+from banger_qemu.command import MEMORY_BEHIND
 from banger_qemu.migrate import save
 from banger_qemu.qmp import Qmp
 
@@ -66,7 +67,7 @@ def requirements(spec: LaunchSpec, version: str) -> Mapping[str, str]:
     return {
         "qemu": version,
         # Where its memory comes from is nothing of the machine
-        "machine": dict(options)["-machine"].partition(",memory-backend=")[0],
+        "machine": dict(options)["-machine"].partition(MEMORY_BEHIND)[0],
         "accel": accel,
         # Under emulation too: the guest counts time by the host's own counter
         "processor": f"{given('-cpu')[0]} on {host_processor()}",
