@@ -30,6 +30,7 @@ class FakeContext:
     """The contract that plugins see, on the engine's own ``run`` and ``spawn``."""
 
     state_dir: Path
+    cache_dir: Path = Path()
     settings: dict[str, Any] = field(default_factory=dict)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("test"))
     calls: list[tuple[str, ...]] = field(default_factory=list)

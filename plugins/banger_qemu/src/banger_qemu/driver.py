@@ -164,6 +164,7 @@ class QemuDriver:
             await begin(machine)
         except BaseException:
             await machine.kill()
+            await machine.close()
             raise
         return machine
 
