@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from banger_core.contracts import (
-    WARM_WORD,
     CachingSource,
     Context,
     HelperMachine,
@@ -24,8 +23,6 @@ from banger_core.contracts import (
     SavedMachine,
     SshFacts,
     SshPatch,
-    WarmDriver,
-    WarmKey,
 )
 from banger_core.declare import (
     Command,
@@ -86,6 +83,7 @@ from banger_core.model import (
     VmRecord,
     VmRequest,
 )
+from banger_core.warmcontract import WARM_WORD, WarmDriver, WarmKey
 
 if TYPE_CHECKING:
     from banger_core.cli.group import Noun, verb

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger_core.contracts import RestoringDriver, WarmDriver
+from banger_core.contracts import RestoringDriver
 from banger_core.engine import process
 from banger_core.engine.build import boot_kernel, disk_path, work_disk_path
 from banger_core.engine.console import ConsoleRing
@@ -35,6 +35,7 @@ from banger_core.model import (
 from banger_core.plan.registered import check_kernel_files
 from banger_core.rootfs.disks import grow_disk
 from banger_core.store.content import room_in
+from banger_core.warmcontract import WarmDriver
 
 if TYPE_CHECKING:
     from banger_core.contracts import Context, Machine, VmmDriver

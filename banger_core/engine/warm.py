@@ -14,13 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger_core.contracts import WarmDriver
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.errors import BangerError
 from banger_core.model import VmDirs, VmPlan
 from banger_core.plan.names import make_id
 from banger_core.store.warm import WarmItem, WarmShelf
 from banger_core.threads import in_thread
+from banger_core.warmcontract import WarmDriver
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine

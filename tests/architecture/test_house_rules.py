@@ -20,6 +20,7 @@ SPINE = {
     "snapmodel",
     "declare",
     "contracts",
+    "warmcontract",
     "jsonable",
     "sizes",
     "packages",

@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from banger_core.contracts import WarmKey
 from banger_core.errors import GuestFailed
 from banger_core.store.content import write_atomic
 from banger_core.testing.fakes.driver import FakeDriver, FakeMachine
+from banger_core.warmcontract import WarmKey
 
 if TYPE_CHECKING:
     from pathlib import Path
