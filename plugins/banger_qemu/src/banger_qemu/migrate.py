@@ -16,14 +16,13 @@ _UNLIMITED = 1 << 40
 _UNDER_WAY = ("setup", "active", "device", "cancelling", "pre-switchover")
 
 
-async def save(qmp: Qmp, file: IO[bytes]) -> None:
-    """Have QEMU write a machine that stands still into ``file``. Raises GuestFailed; then, and
-    when it is cancelled, QEMU writes no more, and the machine can go on.
+async def save(qmp: Qmp, file: IO[bytes], *, shared: bool = True) -> None:
+    """Have QEMU write a machine that stands still into ``file``; without ``shared`` not the memory
+    that lies in a file which it shares. Raises GuestFailed; then, and when it is cancelled, QEMU
+    writes no more, and the machine can go on.
     """
     await qmp.execute("migrate-set-parameters", **{"max-bandwidth": _UNLIMITED})
-    # A machine that began as another with its memory in a file: now all of it is wanted
-    whole = {"capability": "x-ignore-shared", "state": False}
-    await qmp.execute("migrate-set-capabilities", capabilities=[whole])
+    await _with_shared(qmp, shared)
     await qmp.give(_DESCRIPTOR, file)
     try:
         await qmp.execute("migrate", uri=f"fd:{_DESCRIPTOR}")
@@ -33,15 +32,22 @@ async def save(qmp: Qmp, file: IO[bytes]) -> None:
         raise
 
 
-async def load(qmp: Qmp, file: IO[bytes]) -> None:
-    """Have a QEMU that waits for it (``-incoming defer``) take in what ``save`` wrote. The machine
-    stands still afterwards. Raises GuestFailed, and then QEMU may be gone.
+async def load(qmp: Qmp, file: IO[bytes], *, shared: bool = True) -> None:
+    """Have a QEMU that waits for it (``-incoming defer``) take in what ``save`` wrote in that way.
+    The machine stands still afterwards. Raises GuestFailed, and then QEMU may be gone.
     """
     # Announcements would claim the addresses of the machine that was saved
     await qmp.execute("migrate-set-parameters", **{"announce-rounds": 0})
+    await _with_shared(qmp, shared)
     await qmp.give(_DESCRIPTOR, file)
     await qmp.execute("migrate-incoming", uri=f"fd:{_DESCRIPTOR}")
     await _finished(qmp, "take the state of another")
+
+
+async def _with_shared(qmp: Qmp, shared: bool) -> None:
+    # A machine that began as another one was told before to go without
+    capability = {"capability": "x-ignore-shared", "state": not shared}
+    await qmp.execute("migrate-set-capabilities", capabilities=[capability])
 
 
 async def cancel(qmp: Qmp) -> None:
@@ -62,9 +68,3 @@ async def _finished(qmp: Qmp, what: str) -> None:
 async def _status(qmp: Qmp) -> str:
     found = await qmp.execute("query-migrate")
     return str(found.get("status", "")) if isinstance(found, dict) else ""
-
-
-async def leave_shared_memory(qmp: Qmp) -> None:
-    """Keep memory that lies in a shared file out of what is saved, and loaded, from now on."""
-    capability = {"capability": "x-ignore-shared", "state": True}
-    await qmp.execute("migrate-set-capabilities", capabilities=[capability])

@@ -30,16 +30,16 @@ STATE = "state"
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)?")
 
 
-async def write_state(qmp: Qmp, into: Path) -> None:
+async def write_state(qmp: Qmp, into: Path, *, shared: bool = True) -> None:
     """Write the state of a machine that stands still into the directory ``into``, whole or not at
-    all. Raises GuestFailed, and NoSpace.
+    all; ``shared`` as for ``save``. Raises GuestFailed, and NoSpace.
     """
     place = into / STATE
     try:
         with room_in(into):
             handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:
-            await save(qmp, file)
+            await save(qmp, file, shared=shared)
             await in_thread(lambda: _make_durable(file, into))
     except BaseException:
         place.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from banger_core.api import GuestFailed
-from banger_qemu.migrate import leave_shared_memory, load
+from banger_qemu.migrate import load
 from banger_qemu.qmp import Qmp
 from banger_qemu.snapshots import open_state, write_state
 
@@ -43,8 +43,7 @@ async def save_waiting(qmp: Qmp, helper: Path, image: Path) -> None:
     async with _port(helper) as (reader, _):
         await _hear(reader, _WAITS, BOOT_DEADLINE)
         await qmp.execute("stop")
-        await leave_shared_memory(qmp)
-        await write_state(qmp, image)
+        await write_state(qmp, image, shared=False)
 
 
 async def wake(qmp: Qmp, helper: Path, image: Path) -> None:
@@ -53,9 +52,8 @@ async def wake(qmp: Qmp, helper: Path, image: Path) -> None:
     """
     # Before the guest runs, so that it finds somebody there
     async with _port(helper) as (reader, writer):
-        await leave_shared_memory(qmp)
         with open_state(image) as state:
-            await load(qmp, state)
+            await load(qmp, state, shared=False)
         await qmp.execute("cont")
         writer.write(f"go {int(time.time())} {secrets.token_hex(64)}\n".encode())
         await _hear(reader, _WOKEN, WAKE_DEADLINE)
