@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from banger_core.networks.fence import filter_now as fence_filter
     from banger_core.networks.fence import open_pair as open_fenced_pair
     from banger_core.networks.fence import packed as packed_filter
+    from banger_core.packages import install_command
     from banger_core.quoting import quoted
     from banger_core.rootfs.layer import read_layer
     from banger_core.rootfs.stream import open_layer
@@ -150,6 +151,7 @@ _LAZY = {
     "hookimpl": ("banger_core.hookspecs", "hookimpl"),
     "in_thread": ("banger_core.threads", "in_thread"),
     "identify_process": ("banger_core.engine.process", "identify"),
+    "install_command": ("banger_core.packages", "install_command"),
     "Ingest": ("banger_core.store.content", "Ingest"),
     "is_loopback": ("banger_core.trust", "is_loopback"),
     "Noun": ("banger_core.cli.group", "Noun"),
@@ -292,6 +294,7 @@ __all__ = [
     "host_processor",
     "identify_process",
     "in_thread",
+    "install_command",
     "is_loopback",
     "kvm_problem",
     "kvm_verdict",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 from banger_core.errors import HostNotReady
 
@@ -26,12 +27,82 @@ PACKAGES = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "tune2fs": "e2fsprogs",
+    "unshare": "util-linux",
 }
 
 
+OTHERS = {
+    "fedora": {
+        "gpgv": "gnupg2",
+        "ip": "iproute",
+        "newuidmap": "shadow-utils",
+        "qemu-system-aarch64": "qemu-system-aarch64",
+        "scp": "openssh-clients",
+        "ssh": "openssh-clients",
+        "ssh-keygen": "openssh",
+    },
+    "arch": {
+        "gpgv": "gnupg",
+        "newuidmap": "shadow",
+        "qemu-system-aarch64": "qemu-system-aarch64",
+        "scp": "openssh",
+        "ssh": "openssh",
+        "ssh-keygen": "openssh",
+    },
+    "suse": {
+        "gpgv": "gpg2",
+        "newuidmap": "shadow",
+        "qemu-system-aarch64": "qemu-arm",
+        "qemu-system-x86_64": "qemu-x86",
+        "scp": "openssh-clients",
+        "ssh": "openssh-clients",
+        "ssh-keygen": "openssh-common",
+    },
+    "alpine": {
+        "debugfs": "e2fsprogs-extra",
+        "newuidmap": "shadow-uidmap",
+        "qemu-system-aarch64": "qemu-system-aarch64",
+        "qemu-system-x86_64": "qemu-system-x86_64",
+        "resize2fs": "e2fsprogs-extra",
+        "ssh-keygen": "openssh-keygen",
+        "tune2fs": "e2fsprogs-extra",
+    },
+}
+"""Where packages of other distributions are called otherwise than Debian's."""
+
+MANAGERS = {
+    "debian": "apt-get install",
+    "fedora": "dnf install",
+    "arch": "pacman -S",
+    "suse": "zypper install",
+    "alpine": "apk add",
+}
+
+_KINS = {"ubuntu": "debian", "rhel": "fedora", "centos": "fedora", "opensuse": "suse"}
+_RELEASE = Path("/etc/os-release")
+
+
 def install_command(program: str) -> str:
-    """The command that installs ``program`` on Debian and Ubuntu."""
-    return f"sudo apt-get install {PACKAGES.get(program, program)}"
+    """The command that installs ``program`` on this distribution, as on Debian where that is not
+    known.
+    """
+    family = distribution()
+    package = OTHERS.get(family, {}).get(program) or PACKAGES.get(program, program)
+    return f"sudo {MANAGERS[family]} {package}"
+
+
+def distribution(release: Path = _RELEASE) -> str:
+    """Return the family of distributions that this host belongs to, a key of ``MANAGERS``
+    (os-release(5)).
+    """
+    try:
+        lines = release.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return "debian"
+    said = dict(line.split("=", 1) for line in lines if "=" in line)
+    names = f"{said.get('ID', '')} {said.get('ID_LIKE', '')}".replace('"', "").split()
+    found = (_KINS.get(name, name) for name in names)
+    return next((name for name in found if name in MANAGERS), "debian")
 
 
 def search_path() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,13 @@ from banger_core.cli.findings import show_findings
 from banger_core.cli.link import link
 from banger_core.cli.options import AsJson
 from banger_core.client.client import url
-from banger_core.errors import ExitCode
+from banger_core.errors import (
+    DaemonUnavailable,
+    ExitCode,
+    HostNotReady,
+    IntegrityError,
+    UsageProblem,
+)
 
 
 def doctor(
@@ -19,8 +25,29 @@ def doctor(
 ) -> int:
     """Check this host.
 
-    The exit status is 4 when something fails that machines cannot do without.
+    With --fix, what was mended comes first, then how things are now. The exit status is 4 when
+    something fails that machines cannot do without.
     """
-    client = link()
-    answer = client.call("POST", url("doctor", "fix")) if fix else client.get(url("doctor"))
-    return show_findings(answer["findings"], as_json=as_json, failed=ExitCode.HOST)
+    findings = _examined(fix=fix)
+    return show_findings(findings, as_json=as_json, failed=ExitCode.HOST)
+
+
+def _examined(*, fix: bool) -> list[dict[str, Any]]:
+    """What was mended, then what is to be said of the host as it is now; that no daemon can be had
+    is a finding, too.
+    """
+    try:
+        client = link()
+        mended = client.call("POST", url("doctor", "fix"))["findings"] if fix else []
+        found: list[dict[str, Any]] = client.get(url("doctor"))["findings"]
+    except (DaemonUnavailable, HostNotReady, UsageProblem, IntegrityError) as problem:
+        return [
+            {
+                "level": "fail",
+                "subject": "daemon",
+                "message": problem.summary,
+                "why": problem.cause or "whatever has to do with machines needs it",
+                "fix": "; ".join(problem.hints),
+            }
+        ]
+    return mended + found

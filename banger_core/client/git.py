@@ -81,10 +81,12 @@ def _run(words: Sequence[Word], cwd: Path | None, stdin: bytes, env: Mapping[str
             env={**ours, **_SILENT, **env},
         )  # fmt: skip
     except FileNotFoundError:
+        from banger_core.packages import install_command
+
         raise HostNotReady(
             "git is not installed",
             cause="checkouts are read with it",
-            hints=["sudo apt-get install git"],
+            hints=[install_command("git")],
         ) from None
     if done.returncode:
         said = [

@@ -90,6 +90,7 @@ def _like_a_shell() -> None:
 
 def _not_executable(program: str, number: int) -> Exception:
     from banger_core.errors import HostNotReady
+    from banger_core.packages import install_command
 
-    hints = ["sudo apt-get install openssh-client"] if program == "ssh" else []
+    hints = [install_command(program)] if program == "ssh" else []
     return HostNotReady(f"cannot run {program}", cause=os.strerror(number), hints=hints)

@@ -89,10 +89,12 @@ def check_readable(included: Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as problem:
         done, said = None, [str(problem)]
     if done is None or done.returncode:
+        from banger_core.packages import install_command
+
         raise HostNotReady(
             "this host's ssh cannot read banger's configuration",
             cause=said[0][:200] if said else "it does not say why",
-            hints=["sudo apt-get install openssh-client   (8.7 or newer)", "banger doctor"],
+            hints=[f"{install_command('ssh')}   (8.7 or newer)", "banger doctor"],
         )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from banger_core.engine import checkup
 from banger_core.errors import BangerError
 from banger_core.model import Finding
 from banger_core.plugins.health import failed_plugins, old_ways
 from banger_core.plugins.needs import missing_needs
-from banger_core.sizes import format_size
+from banger_core.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,19 +19,17 @@ if TYPE_CHECKING:
     from banger_core.declare import Declared
     from banger_core.engine.engine import Engine
 
-SPACE_WANTED = 5 << 30
-"""Less free space than this, in bytes, is worth a warning."""
-
 
 async def examine(engine: Engine) -> list[Finding]:
     """Run every check and return what was found, the core's own first."""
-    findings = [*_needs(engine), *_space(engine), *_plugins(engine)]
+    findings = [*await in_thread(checkup.look, engine), *_needs(engine), *_plugins(engine)]
     return findings + await _ask_all(engine, lambda check, cx: check.check(cx))
 
 
 async def mend(engine: Engine) -> list[Finding]:
     """Let every check mend what is safe to mend; returns what was done."""
-    return await _ask_all(engine, lambda check, cx: check.fix(cx))
+    done = await checkup.mend(engine)
+    return done + await _ask_all(engine, lambda check, cx: check.fix(cx))
 
 
 async def _ask_all(
@@ -74,26 +72,12 @@ def _needs(engine: Engine) -> list[Finding]:
         if finding.subject not in known
     ]
     return findings or [
-        Finding(level="pass", subject="programs", message="every program that plugins need is here")
-    ]
-
-
-def _space(engine: Engine) -> list[Finding]:
-    free = shutil.disk_usage(engine.paths.state).free
-    if free >= SPACE_WANTED:
-        message = f"{format_size(free)} free for {engine.paths.state}"
-        return [Finding(level="pass", subject="disk space", message=message)]
-    return [
-        Finding(
-            level="warn",
-            subject="disk space",
-            message=f"only {format_size(free)} free for {engine.paths.state}",
-            why="images and disks of VMs lie there",
-            fix="banger image list, then banger image delete NAME",
-        )
+        Finding(level="pass", subject="needs", message="what plugins need of this host is here")
     ]
 
 
 def _plugins(engine: Engine) -> list[Finding]:
     plugins = engine.registry.plugins()
-    return [*failed_plugins(plugins), *old_ways(plugins)]
+    usable = sum(plugin.status == "ok" for plugin in plugins)
+    fine = Finding(level="pass", subject="plugins", message=f"{usable} plugins can be used")
+    return [*failed_plugins(plugins), *old_ways(plugins)] or [fine]

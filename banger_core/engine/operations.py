@@ -101,6 +101,11 @@ class Operations:
         self._bus = bus
         self._running: dict[str, tuple[Operation, asyncio.Task[Any]]] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._running)
+
     def start(self, what: str, work: Callable[[Operation], Awaitable[Any]]) -> Operation:
         """Start ``work`` in the background and return its operation at once.
 

@@ -47,7 +47,7 @@ class Reconciler:
                 log.warning("could not settle VM %s: %s", record.name, problem)
         for image in self._engine.records.images():
             abandon_promotion(image)
-        await self._remove_unrecorded()
+        await self.remove_unrecorded()
 
     async def _settle(self, record: VmRecord) -> None:
         machines = self._engine.machines
@@ -65,26 +65,49 @@ class Reconciler:
             else:
                 await machines.end(record, "the VM ended while no daemon was watching")
 
-    async def _remove_unrecorded(self) -> None:
-        """Undo intents without a record, then remove directories that nothing knows."""
+    def unrecorded(self) -> list[str]:
+        """Name what is here and belongs to no record, as long as no operation is at something."""
+        owners, directories = self._unrecorded()
+        begun = [f"what was begun for {each}" for each in sorted(owners)]
+        return begun + [str(directory) for directory in directories]
+
+    def _unrecorded(self) -> tuple[set[str], list[Path]]:
+        """Return owners of intents, and directories, that nothing knows."""
         engine = self._engine
-        vms = {record.id for record in engine.records.vms()}
-        images = {f"image-{image.id}" for image in engine.records.images()}
-        snapshots = {owner(snapshot.id) for snapshot in engine.snapshots.all()}
-        for each in {intent.vm_id for intent in engine.intents.all()} - vms - images - snapshots:
+        known = {record.id for record in engine.records.vms()}
+        known |= {f"image-{image.id}" for image in engine.records.images()}
+        known |= {owner(snapshot.id) for snapshot in engine.snapshots.all()}
+        state = engine.paths.state
+        shelves = {
+            engine.paths.runtime / "vms": "",
+            state / "vms": "",
+            state / "images": "image-",
+            state / "snapshots": "snapshot-",
+        }
+        owners = {intent.vm_id for intent in engine.intents.all()} - known
+        return owners, [
+            directory
+            for shelf, prefix in shelves.items()
+            for directory in _children(shelf)
+            if f"{prefix}{directory.name}" not in known
+        ]
+
+    async def remove_unrecorded(self) -> None:
+        """Undo intents without a record, then remove directories that nothing knows. Nothing else
+        may be under way.
+        """
+        engine = self._engine
+        for each in self._unrecorded()[0]:
             try:
                 await engine.effects.undo(each)
             except BangerError as problem:
                 log.warning("could not remove what is left of %s: %s", each, problem)
-        await self._sweep_networks(vms)
-        for runtime in _children(engine.paths.runtime / "vms"):
-            if runtime.name not in vms:
-                await self._end_orphan(runtime)
-        known = vms | images | snapshots
-        for place, prefix in (("vms", ""), ("images", "image-"), ("snapshots", "snapshot-")):
-            for directory in _children(engine.paths.state / place):
-                if f"{prefix}{directory.name}" not in known:
-                    remove_tree(directory)
+        await self._sweep_networks({record.id for record in engine.records.vms()})
+        for directory in self._unrecorded()[1]:
+            if directory.parent == engine.paths.runtime / "vms":
+                await self._end_orphan(directory)
+            else:
+                remove_tree(directory)
         remove_tree(engine.paths.state / "incoming")
         for written in (engine.paths.state, engine.paths.ssh, engine.paths.ssh / "vms"):
             sweep(written)

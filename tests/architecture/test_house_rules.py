@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "daemon": WORKSHOP,
     "scaffold": {"errors"},
     "testing": WORKSHOP | {"cli"},
-    "client": {"errors", "escapes", "model", "jsonable", "sizes", "config.paths"},
+    "client": {"errors", "escapes", "model", "jsonable", "sizes", "config.paths", "packages"},
     "ui": {"errors", "model", "jsonable", "sizes"},
     "cli": {
         "errors",

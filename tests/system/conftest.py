@@ -18,8 +18,13 @@ from typing import Any
 import pytest
 from drivers import DRIVER, configuration
 
+from banger_core.config.paths import Paths
 from banger_core.store.locks import FileLock
+from banger_core.testing.ledger import Ledger, take
 from banger_core.testing.wheels import shared_cache
+
+_NEVER = ("process", "mount", "socket", "dns", "pin")
+"""What is not there when no machine and no daemon is."""
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 480
@@ -97,16 +102,22 @@ class Banger:
                 found.append(int(entry.name))
         return found
 
+    def ledger(self) -> Ledger:
+        """All that is on this host of this banger. The cache belongs to many, and stays."""
+        return take(Paths(self.home / "config", self.state, self.home / "no-cache", self.runtime))
+
     def leftovers(self) -> list[str]:
-        """Whatever still belongs to a VM: processes, directories, notes, pins."""
-        known = self.state / "ssh" / "known_hosts"
-        pins = known.read_text().splitlines() if known.exists() else []
+        """Whatever still belongs to a VM: processes, mounts, sockets, directories, notes, pins."""
+        ledger = self.ledger()
+        shelves = [self.state / "vms", self.runtime / "vms", self.state / "ssh" / "vms"]
         return [
-            *(f"process {pid}" for pid in self.processes()),
-            *(str(path) for path in _inside(self.state / "vms")),
-            *(str(path) for path in _inside(self.runtime / "vms")),
-            *(str(path) for path in _inside(self.state / "ssh" / "vms")),
-            *pins,
+            *(f"{kind} {what}" for kind in _NEVER for what in ledger.of(kind)),
+            *(what for what in ledger.of("file") if shelves_hold(shelves, what)),
+            *(
+                what
+                for what in ledger.of("row")
+                if what.startswith(("vms:", "intents: ")) and " image-" not in what
+            ),
         ]
 
     def left_in_the_end(self) -> list[str]:
@@ -117,8 +128,8 @@ class Banger:
         return left
 
 
-def _inside(directory: Path) -> list[Path]:
-    return sorted(directory.iterdir()) if directory.is_dir() else []
+def shelves_hold(shelves: list[Path], what: str) -> bool:
+    return any(what.startswith(f"{shelf}/") for shelf in shelves)
 
 
 def make_banger(home: Path, cache: Path) -> Banger:

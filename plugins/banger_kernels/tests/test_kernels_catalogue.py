@@ -21,10 +21,12 @@ from banger_core.api import (
     NotFound,
     UsageProblem,
 )
+from banger_core.testing.contracts.doctor import DoctorCheckContract
 from banger_core.testing.contracts.kernel import KernelCatalogueContract
 from banger_kernels import files as kernel_files
 from banger_kernels import plugin, shelf
 from banger_kernels.catalogue import Catalogue
+from banger_kernels.doctor import KernelsCheck
 from banger_kernels.manifest import Manifest, is_name
 
 ELF = b"\x7fELF" + b"kernel" * 99
@@ -339,3 +341,17 @@ def test_a_taken_name_stays_as_it_is(keep, fake_context):
     with pytest.raises(Conflict):
         keep(vmlinux=ELF + b"2")
     assert listed(fake_context)["mine"].size == len(ELF)
+
+
+class TestKernelsCheck(DoctorCheckContract):
+    make = KernelsCheck
+
+
+def test_the_doctor_names_a_kernel_that_cannot_be_used(keep, fake_context):
+    keep("good")
+    keep("bad")
+    (fake_context.kernels_dir / "bad" / "manifest.json").write_text("{")
+    fine, broken = asyncio.run(KernelsCheck().check(fake_context))
+    assert (fine.level, fine.message) == ("pass", "1 kernels are kept here, and can be used")
+    assert broken.level == "warn"
+    assert broken.message.startswith("bad cannot be used: ")

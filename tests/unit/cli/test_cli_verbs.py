@@ -210,13 +210,15 @@ def test_doctor(here, daemon, levels, expected):
         for each in levels
     ]
     daemon.answers["GET /v1/doctor"] = lambda _: {"findings": findings}
-    daemon.answers["POST /v1/doctor/fix"] = lambda _: {"findings": findings[:1]}
+    mended = [{"level": "pass", "subject": "s-mended", "message": "m", "why": "", "fix": ""}]
+    daemon.answers["POST /v1/doctor/fix"] = lambda _: {"findings": mended}
     status, out, _ = here("doctor")
     assert status == expected
     assert "WARN  s-warn: m\n      why: w\n      fix: f\n" in out
     status, out, _ = here("doctor", "--json")
     assert (status, json.loads(out)) == (expected, findings)
-    assert here("doctor", "--fix")[0] == 0
+    status, out, _ = here("doctor", "--fix", "--json")
+    assert (status, json.loads(out)) == (expected, mended + findings)
 
 
 def test_configuration(here, daemon):

@@ -19,6 +19,7 @@ from banger_core.api import (
     IntegrityError,
     NoSpace,
     Unreachable,
+    install_command,
     secure_dir,
 )
 from banger_debian.process import follow
@@ -54,7 +55,7 @@ _SHOW_INDEXES = 'sha256sum "$1"/var/lib/apt/lists/*_Packages'
 
 # A mount and process namespace of its own: when it is killed, mounts and processes are gone too
 _ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
-_NEEDED = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux"}
+_NEEDED = ("mmdebstrap", "unshare")
 _AS_USER = ("--user", "--map-root-user", "--map-auto")
 
 
@@ -86,12 +87,12 @@ async def bootstrap(
     Raises HostNotReady, Unreachable, NoSpace, and IntegrityError when signatures are wrong or the
     archive is no longer the one of the recipe. Whatever is raised, only ``target`` may be left.
     """
-    for program, package in _NEEDED.items():
+    for program in _NEEDED:
         if not shutil.which(program):
             raise HostNotReady(
                 f"{program} is not installed",
                 cause="images of Debian are made with it",
-                hints=[f"sudo apt-get install {package}"],
+                hints=[install_command(program)],
             )
     async with _workplace(cx.cache_dir) as (place, lock):
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from banger_core.api import Finding, Unreachable
+from banger_core.api import Finding, Unreachable, install_command
 from banger_debian.fetch import Fetcher
 from banger_debian.process import follow
 from banger_debian.settings import settings_of
@@ -44,13 +44,12 @@ class DebianCheck:
 def _program(name: str, why: str) -> Finding:
     if shutil.which(name):
         return Finding(level="pass", subject="debian", message=f"{name} is installed")
-    package = "util-linux" if name == "unshare" else name
     return Finding(
         level="fail",
         subject="debian",
         message=f"{name} is not installed",
         why=why,
-        fix=f"sudo apt-get install {package}",
+        fix=install_command(name),
     )
 
 

@@ -8,7 +8,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from banger_core.api import HostNotReady, started
+from banger_core.api import HostNotReady, install_command, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,7 @@ async def follow(
         raise HostNotReady(
             f"{argv[0]} is not installed",
             cause="Debian's packages are read with it",
-            hints=[f"sudo apt-get install {argv[0]}"],
+            hints=[install_command(argv[0])],
         ) from problem
     assert child.stdout
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 
-from banger_core.api import Context, HostNotReady
+from banger_core.api import Context, HostNotReady, install_command
 from banger_firecracker.versions import DOWNLOAD
 
 _HOSTS = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -33,7 +33,7 @@ def find_slirp(cx: Context) -> str:
     return _find(
         str(cx.settings.get("slirp_bin") or "slirp4netns"),
         cause="it leads guests of the network `user` outside, without root",
-        hints=["sudo apt-get install slirp4netns", "--network none"],
+        hints=[install_command("slirp4netns"), "--network none"],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from banger_core.api import KernelProvider, Settings, hookimpl
+from banger_core.api import DoctorCheck, KernelProvider, Settings, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,16 @@ def banger_kernel_providers() -> Iterable[KernelProvider]:
         name="feeds",
         summary="kernels from signed feeds",
         load="banger_kernels.signed:SignedFeeds",
+    )
+
+
+@hookimpl
+def banger_doctor_checks() -> Iterable[DoctorCheck]:
+    """Whether the kernels on this host can be used."""
+    yield DoctorCheck(
+        name="kernels",
+        summary="the kernels on this host",
+        load="banger_kernels.doctor:KernelsCheck",
     )
 
 

@@ -6,7 +6,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 
-from banger_core.api import Context, HostNotReady, UsageProblem
+from banger_core.api import Context, HostNotReady, UsageProblem, install_command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def find_binary(name: str, cx: Context) -> str:
         raise HostNotReady(
             f"{binary} is not installed",
             cause="machines are run by QEMU",
-            hints=["sudo apt-get install qemu-system-x86"],
+            hints=[install_command(name)],
         )
     return found
 

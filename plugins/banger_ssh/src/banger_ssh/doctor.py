@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from banger_core.api import Context, Finding, HostNotReady
+from banger_core.api import Context, Finding, HostNotReady, install_command
 from banger_ssh.known_hosts import HostLine, read_lines
 from banger_ssh.pinfile import PINS, PinFile
 from banger_ssh.pins import COMMENT
@@ -44,7 +44,7 @@ async def _client() -> Finding:
             subject="ssh",
             message=f"{' and '.join(missing)} not found",
             why="banger talks to VMs with OpenSSH",
-            fix="sudo apt-get install openssh-client",
+            fix=install_command(missing[0]),
         )
     said = await _version()
     found = re.match(r"OpenSSH_(\d+)\.(\d+)", said)
