@@ -29,7 +29,9 @@ def check(
     ] = [],  # noqa: B006  (typer copies it)
     host: Annotated[
         bool,
-        typer.Option("--host", help="Also run what changes this host for a moment: networks, fix."),
+        typer.Option(
+            "--host", help="Also run what changes this host for a moment: networks, services, fix."
+        ),
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show what pytest says.")

@@ -74,7 +74,9 @@ def suite_of(
     members: dict[str, Any] = {name: options[name] for name in wanted}
     members |= _subject(kind, declaration, target)
     if kind is not SETTINGS:
-        members["cx"] = _context(registry, declaration.name)
+        settings = _settings(registry, declaration.name)
+        # Networks and policies are pure: they get their settings without a context
+        members |= {"cx": _context(settings), "settings": settings}
     return type(f"Test{kind.declares.__name__}", (SUITES[kind.hook],), members)
 
 
@@ -98,12 +100,16 @@ def _as_it_is(target: Any) -> Any:
     return staticmethod(target) if callable(target) else target
 
 
-def _context(registry: Registry, name: str) -> Any:
-    """Give implementations the settings that they have here, and directories of the check's."""
-    settings: Mapping[str, Any] = {}
+def _settings(registry: Registry, name: str) -> Mapping[str, Any]:
+    """Return the settings that an implementation has here."""
     # What is wrong with settings is for their own suite to say
     with suppress(BangerError):
-        settings = load_settings(Paths.from_environment(), registry).plugin(name)
+        return load_settings(Paths.from_environment(), registry).plugin(name)
+    return {}
+
+
+def _context(settings: Mapping[str, Any]) -> Any:
+    """Give implementations their settings, and directories of the check's."""
 
     @pytest.fixture
     def cx(_self: object, banger_paths: Paths) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +51,11 @@ def test_the_suite_of_every_declaration_is_run(package, monkeypatch):
 def test_every_kind_has_a_suite():
     assert set(SUITES) == set(BY_HOOK)
     assert list(BY_HOOK) == [name for name in vars(Hooks) if name.startswith("banger_")]
+
+
+@pytest.mark.parametrize("name", ["bridge", "dns", "ssh", "user-network"])
+def test_they_pass_where_they_are_installed(banger_paths, name):
+    words = [sys.executable, "-m", "banger_core", "plugin", "check", name, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {each["level"] for each in json.loads(done.stdout)} <= {"pass", "warn"}

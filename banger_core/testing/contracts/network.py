@@ -72,6 +72,7 @@ class NetworkContract(Contract):
     def test_down_works_without_up(self, subject: Any, cx: FakeContext) -> None:
         asyncio.run(subject.down(subject.plan(_IDS[1], VmRequest(), [], self.settings), cx))
 
+    @pytest.mark.changes_host
     def test_what_belongs_to_no_vm_is_swept(self, subject: Any, cx: FakeContext) -> None:
         if not isinstance(subject, HostNetwork):
             pytest.skip("it makes nothing on the host that outlives its makers")

@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import pytest
+
 from banger_core.errors import NotFound
 from banger_core.testing.contracts.base import Contract
 
@@ -14,11 +16,15 @@ if TYPE_CHECKING:
 
 
 class ServiceContract(Contract):
-    """Set ``make`` and ``questions``: those that are answered without data."""
+    """Set ``make`` and ``questions``: those that are answered without data. What ``tend`` starts
+    on the host may be in the way of one that runs there: ``banger plugin check`` asks with
+    ``--host`` only.
+    """
 
     contract: ClassVar[str] = "Service"
     questions: ClassVar[tuple[str, ...]] = ()
 
+    @pytest.mark.changes_host
     def test_tending_is_idempotent(self, subject: Any, cx: FakeContext) -> None:
         async def twice() -> tuple[int, int]:
             await subject.tend(cx)
@@ -29,6 +35,7 @@ class ServiceContract(Contract):
         once, again = asyncio.run(twice())
         self.asks(once == again, "tending again starts nothing anew")
 
+    @pytest.mark.changes_host
     def test_another_instance_finds_what_runs(self, subject: Any, cx: FakeContext) -> None:
         async def restarted() -> tuple[int, int]:
             await subject.tend(cx)
@@ -39,6 +46,7 @@ class ServiceContract(Contract):
         before, after = asyncio.run(restarted())
         self.asks(before == after, "the service of the next daemon finds what runs already")
 
+    @pytest.mark.changes_host
     def test_answers_are_json(self, subject: Any, cx: FakeContext) -> None:
         async def answers() -> list[Any]:
             await subject.tend(cx)
