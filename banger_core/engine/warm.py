@@ -111,7 +111,9 @@ class WarmRoom:
     async def _make(self, warmth: Warmth) -> None:
         owner = make_id()
         try:
-            await self._save(owner, warmth)
+            # Of several that missed it at once, one made it
+            if await self._look(warmth.name) is None:
+                await self._save(owner, warmth)
         except (BangerError, OSError) as problem:
             log.warning("no machine could be saved for warm starts: %s", said(problem))
             # A kernel of the VM's own may have gone with it meanwhile

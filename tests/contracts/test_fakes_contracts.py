@@ -7,6 +7,7 @@ from pathlib import Path
 from banger_core.contracts import SshPatch
 from banger_core.errors import NotFound
 from banger_core.model import Finding
+from banger_core.store.content import write_atomic
 from banger_core.testing.contracts import (
     DoctorCheckContract,
     EventSinkContract,
@@ -23,6 +24,7 @@ from banger_core.testing.fakes.driver import FakeDriver
 from banger_core.testing.fakes.guest import FakeRuntime
 from banger_core.testing.fakes.images import FakeSource
 from banger_core.testing.fakes.kernels import FakeCatalogue, FakeKernels
+from banger_core.testing.fakes.warm import FakeWarmDriver
 
 
 class TestFakeSource(ImageSourceContract):
@@ -49,6 +51,15 @@ class TestFakeDriver(VmmDriverContract):
     driver = "fake"
     golden = Path(__file__).with_name("fake_launch.json")
     boots = True
+
+
+class TestFakeWarmDriver(TestFakeDriver):
+    make = FakeWarmDriver
+
+    def dirs(self, paths):
+        dirs = super().dirs(paths)
+        write_atomic(dirs.initrd, b"an initramfs")
+        return dirs
 
 
 class Register:

@@ -31,6 +31,7 @@ from banger_core.store.content import write_atomic
 from banger_core.testing import leaks
 from banger_core.testing.contracts.base import Contract
 from banger_core.testing.contracts.samples import free_net, sample_dirs, sample_plan
+from banger_core.warmcontract import WarmDriver
 
 if TYPE_CHECKING:
     from banger_core.config.paths import Paths
@@ -79,6 +80,33 @@ class VmmDriverContract(Contract):
         first, second = (subject.launch(plan, dirs, self.accel) for _ in range(2))
         self.asks(first == second, "launch gives the same answer for the same input")
         self.asks(not any(tmp_path.iterdir()), "launch writes nothing")
+
+    def test_warm_launch_is_pure_and_can_be_stored(self, subject: Any, tmp_path: Path) -> None:
+        if not isinstance(subject, WarmDriver):
+            pytest.skip("this driver's machines boot")
+        plan = sample_plan(driver=self.driver, disk_format=self.disk_format)
+        image = Path("/run/banger/image")
+        first, second = (
+            subject.launch_warm(plan, sample_dirs(tmp_path), self.accel, image) for _ in range(2)
+        )
+        self.asks(first == second, "launch_warm gives the same answer for the same input")
+        self.asks(not any(tmp_path.iterdir()), "launch_warm writes nothing")
+        self.asks(from_json_launch(first) == first, "a warm launch comes back unchanged from JSON")
+
+    def test_warm_key_is_the_machines_not_the_vms(
+        self, subject: Any, cx: FakeContext, banger_paths: Paths
+    ) -> None:
+        if not self.boots or not isinstance(subject, WarmDriver):
+            pytest.skip("this driver's machines boot")
+        plan, dirs = self.plan(), self.dirs(banger_paths)
+        key = subject.warm_key(plan, dirs, self.accel, cx)
+        other = replace(plan, id="ba9876543210", name="other", net=free_net())
+        elsewhere = replace(dirs, root_disk=dirs.state / "other", seed=dirs.state / "seed")
+        same = subject.warm_key(other, elsewhere, self.accel, cx)
+        self.asks(key is not None and key == same, "VMs that are alike begin as the same machine")
+        larger = subject.warm_key(replace(plan, memory=plan.memory * 2), dirs, self.accel, cx)
+        differs = key is not None and larger is not None and larger.machine != key.machine
+        self.asks(differs, "another size of memory is another machine")
 
     def test_launch_can_be_run_and_stored(self, subject: Any) -> None:
         spec = self._sample_launch(subject)
