@@ -73,6 +73,8 @@ async def restore_snapshot(
             if over:
                 await machines.end(replace(record, problem=""), first_line(problem))
             await engine.effects.undo(record.id, SWAP_KINDS, operation)
+            if not over and record.state is VmState.RUNNING:
+                await engine.masters.begin(record)
             raise
         engine.intents.done(intent)
         await afailpoint(BEFORE_FORGET)

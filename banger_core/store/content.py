@@ -146,16 +146,16 @@ class _Partial:
 
 def sync_file(path: Path) -> None:
     """Make the content of a file durable. No link is followed."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _sync(path, os.O_NOFOLLOW)
 
 
 def sync_directory(directory: Path) -> None:
     """Make what was created, renamed or removed in ``directory`` durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(directory, os.O_DIRECTORY)
+
+
+def _sync(path: Path, flag: int) -> None:
+    handle = os.open(path, os.O_RDONLY | flag | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

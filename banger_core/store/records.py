@@ -164,10 +164,10 @@ class Records:
                 )
         if not found:
             raise self._not_found(table, ref)
-        return _read(kind, *found[0])
+        return read_record(kind, *found[0])
 
     def _all(self, kind: type[T], sql: str, *parameters: str) -> list[T]:
-        return [_read(kind, *row) for row in self._database.rows(sql, *parameters)]
+        return [read_record(kind, *row) for row in self._database.rows(sql, *parameters)]
 
     def _not_found(self, table: Table, ref: str) -> NotFound:
         names = self._database.rows(f"SELECT name FROM {table}")  # noqa: S608 - our own literal
@@ -178,18 +178,20 @@ class Records:
 
 def _vm_row(record: VmRecord) -> tuple[Any, ...]:
     image = record.image_id or None
-    return record.name, record.state.value, image, record.created_at, _text(record), record.id
+    return record.name, record.state.value, image, record.created_at, record_text(record), record.id
 
 
 def _image_row(record: ImageRecord) -> tuple[Any, ...]:
-    return record.name, record.pin.ref, record.created_at, _text(record), record.id
+    return record.name, record.pin.ref, record.created_at, record_text(record), record.id
 
 
-def _text(record: VmRecord | ImageRecord) -> str:
+def record_text(record: Any) -> str:
+    """Return a record as JSON."""
     return json.dumps(to_json(record), separators=(",", ":"))
 
 
-def _read(kind: type[T], record_id: str, text: str) -> T:
+def read_record(kind: type[T], record_id: str, text: str) -> T:
+    """Return a record from its JSON. Raises IntegrityError."""
     try:
         return from_json(kind, json.loads(text))
     except ValueError as problem:

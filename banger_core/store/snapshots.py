@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
-from banger_core.errors import Conflict, IntegrityError, NotFound
-from banger_core.jsonable import from_json, to_json
+from banger_core.errors import Conflict, NotFound
 from banger_core.snapmodel import SnapshotRecord
+from banger_core.store.records import read_record, record_text
 
 if TYPE_CHECKING:
     from banger_core.store.database import Database
@@ -22,8 +21,7 @@ class Snapshots:
 
     def add(self, record: SnapshotRecord) -> None:
         """Add one. Raises Conflict when its VM has one of that name, or is gone."""
-        text = json.dumps(to_json(record), separators=(",", ":"))
-        row = (record.id, record.vm_id, record.name, record.created_at, text)
+        row = (record.id, record.vm_id, record.name, record.created_at, record_text(record))
         try:
             with self._database.transaction() as connection:
                 connection.execute(
@@ -65,13 +63,4 @@ class Snapshots:
             f"SELECT id, record FROM snapshots {where} ORDER BY created_at, id",  # noqa: S608
             *parameters,
         )
-        return [_parsed(*row) for row in rows]
-
-
-def _parsed(snapshot_id: str, text: str) -> SnapshotRecord:
-    try:
-        return from_json(SnapshotRecord, json.loads(text))
-    except ValueError as problem:
-        raise IntegrityError(
-            f"the record of snapshot {snapshot_id} cannot be read", cause=str(problem)
-        ) from problem
+        return [read_record(SnapshotRecord, *row) for row in rows]
