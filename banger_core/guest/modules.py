@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -73,10 +74,12 @@ class ModuleTree:
                 cause="another module depends on it",
             )
         data = read_module(self._files[name])
-        for needed in dependencies(data):
+        with _told_of(name):
+            needs, wished = [*dependencies(data)], [*wishes(data)]
+        for needed in needs:
             self._add(needed, chosen, seen, depth + 1)
         # What it asks for by what it does; the kernel may do without, so a lack is no error
-        for wish in wishes(data):
+        for wish in wished:
             for provider in self._providers(wish):
                 self._add(provider, chosen, seen, depth + 1)
         chosen[name] = Module(name, data)
@@ -113,7 +116,9 @@ class ModuleTree:
                 yield name
 
     def _names_of(self, name: str) -> list[str]:
-        return [value for key, value in _modinfo(read_module(self._files[name])) if key == "alias"]
+        data = read_module(self._files[name])
+        with _told_of(name):
+            return [value for key, value in _modinfo(data) if key == "alias"]
 
     def _list(self, name: str, separator: str = "\n") -> list[str]:
         """Return the lines of one of the tree's lists; none when there is no such list."""
@@ -176,6 +181,15 @@ def read_module(path: Path) -> bytes:
 
 def _damaged(path: Path, cause: str) -> IntegrityError:
     return IntegrityError(f"damaged kernel module {path.name[:120]}", cause=cause)
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """Make a complaint about the content of a module say which one it is."""
+    try:
+        yield
+    except IntegrityError as problem:
+        raise IntegrityError(f"{problem.summary}: {name[:120]}", cause=problem.cause) from problem
 
 
 def _modinfo(module: bytes) -> Iterator[tuple[str, str]]:
