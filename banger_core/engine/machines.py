@@ -406,6 +406,7 @@ class MachineRoom:
 
     async def _let_go(self, vm_id: str) -> None:
         self.helpers.end(vm_id)
+        self.starter.forget(vm_id)
         if machine := self._machines.pop(vm_id, None):
             await machine.close()
 

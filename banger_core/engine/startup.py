@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -97,19 +98,24 @@ class VmStarter:
             # It will not say again that it listens
             mark.set()
 
-        async def start() -> tuple[Machine, LaunchSpec, bool]:
-            warm = warmth and await self._start_warm(driver, warmth, context)
-            machine, used = warm or await self._start(driver, spec, saved, context)
-            await afailpoint(AFTER_LAUNCH)
-            return machine, used, bool(warm)
+        async with AsyncExitStack() as unwatched:
 
-        machine, spec, warm = await engine.effects.do(plan.id, "process", str(runtime), start)
-        operation.mark("launched")
-        if warmth is not None:
-            self._warmth[plan.id] = warmth
-        record = replace(record, process=machine.process, launch=spec, accel=accel, warm=warm)
-        engine.records.update_vm(record)
-        await afailpoint(AFTER_PROCESS)
+            async def start() -> tuple[Machine, LaunchSpec, bool]:
+                warm = warmth and await self._start_warm(driver, warmth, context)
+                machine, used = warm or await self._start(driver, spec, saved, context)
+                # Until somebody watches it nobody else lets go of it
+                unwatched.push_async_callback(machine.close)
+                await afailpoint(AFTER_LAUNCH)
+                return machine, used, bool(warm)
+
+            machine, used, warm = await engine.effects.do(plan.id, "process", str(runtime), start)
+            operation.mark("launched")
+            if warmth is not None:
+                self._warmth[plan.id] = warmth
+            record = replace(record, process=machine.process, launch=used, accel=accel, warm=warm)
+            engine.records.update_vm(record)
+            await afailpoint(AFTER_PROCESS)
+            unwatched.pop_all()
         return record, machine
 
     async def spec(
@@ -206,6 +212,11 @@ class VmStarter:
         )
         await afailpoint(AFTER_NETWORK)
 
+    def forget(self, vm_id: str) -> None:
+        """Nobody waits for that VM any more."""
+        self._marks.pop(vm_id, None)
+        self._warmth.pop(vm_id, None)
+
     async def make_ready(
         self, record: VmRecord, operation: Operation
     ) -> tuple[VmRecord, SshTarget]:
@@ -224,7 +235,7 @@ class VmStarter:
                 await self._engine.warm.give_up(warmth, problem)
             raise explained(problem, self._engine.console(record.id)) from problem
         finally:
-            del self._marks[record.id]
+            self.forget(record.id)
         operation.mark("answered")
         await afailpoint(AFTER_READY)
         record = await self._see_image(record, operation, lambda: process.alive(process_id))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from banger_core.errors import Conflict
+from banger_core.errors import BangerError, Conflict
 
 CYCLES = int(os.environ.get("BANGER_SOAK_CYCLES", "200"))
 WARM_UP = 20
@@ -51,6 +51,23 @@ def test_cycles_leave_everything_as_it_was(house):
     sys.stdout.write(f"{CYCLES} cycles: {memory >> 10} KiB, then {grown >> 10} KiB more\n")
     assert grown < FLAT
     assert "Traceback" not in house.log()
+
+
+@pytest.mark.parametrize(
+    "point", ["create.after_disk", "start.after_launch", "start.after_process", "start.after_ready"]
+)
+def test_failures_gather_nothing_either(house, point):
+    house.daemon(f"{point}:error")
+
+    def failures(count: int) -> None:
+        for _ in range(count):
+            with pytest.raises(BangerError, match=point):
+                house.create("one")
+
+    failures(5)
+    before = house.ledger()
+    failures(10)
+    house.settled(before)
 
 
 def test_a_crowd_wants_one_name_and_one_of_it_gets_it(house):
