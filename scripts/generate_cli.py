@@ -99,17 +99,17 @@ def _prose(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
-def main() -> int:
-    """Write the page, or compare it; return the exit status."""
-    wanted = page()
+def write_or_check(page: Path, wanted: str) -> int:
+    """Write ``wanted``, or with ``--check`` compare it; return the exit status."""
     if "--check" not in sys.argv[1:]:
-        PAGE.write_text(wanted, encoding="utf-8")
+        page.parent.mkdir(exist_ok=True)
+        page.write_text(wanted, encoding="utf-8")
         return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == wanted:
+    if page.is_file() and page.read_text(encoding="utf-8") == wanted:
         return 0
-    print(f"{PAGE} is out of date\ntry: .venv/bin/python scripts/generate_cli.py", file=sys.stderr)
+    print(f"{page} is out of date\ntry: .venv/bin/python {sys.argv[0]}", file=sys.stderr)
     return BangerError.exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, page()))

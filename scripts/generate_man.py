@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from generate_cli import MEANINGS
+from generate_cli import MEANINGS, write_or_check
 
 from banger_core import __version__
 from banger_core.cli.app import PROGRAM, command
 from banger_core.cli.group import Group
-from banger_core.errors import BangerError
 
 PAGE = Path(__file__).parent.parent / "docs" / "man" / "banger.1"
 
@@ -154,18 +153,5 @@ def _text(text: str) -> str:
     return f"\\&{safe}" if safe.startswith(".") else safe
 
 
-def main() -> int:
-    """Write the page, or compare it; return the exit status."""
-    wanted = page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == wanted:
-        return 0
-    print(f"{PAGE} is out of date\ntry: .venv/bin/python scripts/generate_man.py", file=sys.stderr)
-    return BangerError.exit_code
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, page()))
