@@ -213,6 +213,7 @@ class Run:
             address=net.host_address or net.guest_address.partition("/")[0],
             ports=[str(forward.publish) for forward in net.forwards],
             seconds=operation.timing.get("ready"),
+            warm=record.warm,
         )
         return record, target
 

@@ -5,6 +5,7 @@ they share.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import time
@@ -109,6 +110,19 @@ def test_every_machine_has_the_time(clones):
 def test_every_machine_has_its_own_host_key(banger, clones):
     pins = (banger.state / "ssh" / "known_hosts").read_text().splitlines()
     assert len({line.split()[2] for line in pins}) == len(CLONES) + 1
+
+
+def test_one_in_the_foreground_begins_so_too(banger, first):
+    spec = {"vcpu": 1, "memory": "192M", "command": ["true"]}
+    for cold in (False, True):
+        run = banger.run(
+            *("vm", "run", "--foreground", "--spec", "-"),
+            stdin=json.dumps({**spec, "cold": cold}).encode(),
+        )
+        assert run.returncode == 0, run.stderr
+        events = [json.loads(line) for line in run.stdout.splitlines()]
+        (ready,) = [event for event in events if event["kind"] == "run.ready"]
+        assert ready["data"]["warm"] is not cold
 
 
 def test_machines_outlive_what_they_began_as(banger, clones, first):
