@@ -232,7 +232,7 @@ class VmStarter:
             )
         except GuestFailed as problem:
             if warmth is not None and record.warm:
-                await self._engine.warm.give_up(warmth, problem)
+                await self._engine.warm.give_up(warmth, problem, woken=True)
             raise explained(problem, self._engine.console(record.id)) from problem
         finally:
             self.forget(record.id)

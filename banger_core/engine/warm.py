@@ -82,10 +82,14 @@ class WarmRoom:
             await in_thread(self._shelf.remove, name)
             return None
 
-    async def give_up(self, warmth: Warmth, problem: BangerError) -> None:
-        """VMs do not come up as that one: it goes, and this engine makes no other in its place."""
+    async def give_up(self, warmth: Warmth, problem: BangerError, *, woken: bool = False) -> None:
+        """A VM did not come up as that one: it goes. Where not even its guest has ``woken``, which
+        is nobody's fault but its own, this engine makes no other in its place.
+        """
         log.warning("a warm start of %s failed: %s", warmth.plan.name, said(problem))
-        self._given_up.add(warmth.name)
+        # One that was removed meanwhile may have been a good one
+        if not woken and warmth.image is not None and warmth.image.exists():
+            self._given_up.add(warmth.name)
         await in_thread(self._shelf.remove, warmth.name)
 
     def make_soon(self, warmth: Warmth) -> None:

@@ -120,6 +120,27 @@ def test_a_machine_that_does_not_wake_is_booted_and_not_tried_again(engine, capl
     engine().play(story)
 
 
+def test_one_that_was_removed_meanwhile_is_made_again(engine, monkeypatch):
+    real, removing = FakeWarmDriver.start, []
+
+    async def start(self, spec, cx):
+        if removing and spec.data.get("warm"):
+            await removing.pop()(dry_run=False)
+        return await real(self, spec, cx)
+
+    async def story(one):
+        await one.run_vm("first")
+        names = await made(one)
+        removing.append(one.engine.warm.prune)
+        assert not (await one.run_vm("second")).warm
+        await one.run_vm("third")
+        assert await made(one) == names
+        assert (await one.run_vm("fourth")).warm
+
+    monkeypatch.setattr(FakeWarmDriver, "start", start)
+    engine().play(story)
+
+
 @pytest.mark.parametrize("what", ["warm_key", "make_warm"])
 def test_a_driver_that_fails_at_it_does_no_harm(engine, caplog, monkeypatch, what):
     def fail(self, *_):
