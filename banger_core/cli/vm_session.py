@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -115,7 +116,10 @@ def logs(
         ),
     ] = LOG_MAX,
 ) -> None:
-    """Show what a session wrote, also after it has ended. The machine keeps the last 252 KiB."""
+    """Show what a session wrote, also after it has ended.
+
+    The machine keeps the last 252 KiB. Escape sequences are left out on a terminal.
+    """
     machine = _Machine(vm)
     machine.logged(name)
     pieces = machine.guest.log(name, tail, follow=follow)
@@ -238,8 +242,8 @@ class _Machine:
         found = self.find(name)
         if found.machine_stopped:
             raise UsageProblem(
-                f"the session {name} of {self._vm} has ended with its machine",
-                cause="what it wrote is gone since the machine was stopped",
+                f"the session {name} of {self._vm} is gone",
+                cause="its machine was stopped, and sessions and their logs end with that",
                 hints=[f"banger vm session start {self._vm} {name} -- COMMAND"],
             )
         return found
@@ -249,12 +253,12 @@ def _cells(found: Iterable[GuestSession]) -> Iterable[tuple[str, ...]]:
     for each in found:
         yield (
             each.name,
-            "ended with its machine" if each.machine_stopped else each.state,
+            "gone with its machine" if each.machine_stopped else each.state,
             "-" if each.status is None else str(each.status),
             str(each.pid) if each.pid and each.state == "running" else "-",
             ago(each.started_at),
             "yes" if each.tty else "no",
-            " ".join(each.command),
+            shlex.join(each.command),
         )
 
 

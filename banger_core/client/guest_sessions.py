@@ -87,7 +87,8 @@ class GuestSessions:
                 ],
             )
         kind = "tty" if tty else "pipe"
-        self._ask(f"{prefix}banger-session start {name} {kind} {quoted(command)}")
+        request = f"{prefix}banger-session start {name} {kind} {quoted(command)}"
+        self._ask(request, failed=f"the session {name} of {self._vm} did not start")
 
     def send(self, name: str, data: bytes, *, eof: bool) -> None:
         """Write ``data`` to the stdin of a session, and end that with ``eof``."""
@@ -121,20 +122,22 @@ class GuestSessions:
                     said += piece
             self._judge(process.wait(), bytes(said))
 
-    def _ask(self, request: str, data: bytes = b"", patience: float = _ASKED) -> str:
+    def _ask(
+        self, request: str, data: bytes = b"", *, patience: float = _ASKED, failed: str = ""
+    ) -> str:
         out, err = bytearray(), bytearray()
         with self._process(request, data) as process:
             for piece, is_error in _pieces(process, time.monotonic() + patience, self._vm):
                 (err if is_error else out).extend(piece)
                 if len(out) + len(err) > ANSWER_MAX:
                     raise _misbehaved(self._vm, f"more than {ANSWER_MAX} bytes")
-            self._judge(process.wait(), bytes(err))
+            self._judge(process.wait(), bytes(err), failed)
         return out.decode("utf-8", "replace")
 
     def _process(self, request: str, data: bytes) -> _Process:
         return _Process([self.argv[0], "-T", *self.argv[1:], request], data)
 
-    def _judge(self, status: int, err: bytes) -> None:
+    def _judge(self, status: int, err: bytes, failed: str = "") -> None:
         said = " ".join(err.decode("utf-8", "replace").split())[-_SHOWN:]
         if status == LOST:
             raise GuestFailed(
@@ -144,7 +147,7 @@ class GuestSessions:
             )
         if status:
             raise GuestFailed(
-                f"{self._vm} refuses",
+                failed or f"{self._vm} refuses",
                 cause=said.removeprefix("banger: ") or f"it says nothing but status {status}",
                 hints=[f"banger vm session list {self._vm}"],
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -14,6 +15,9 @@ from pathlib import Path
 import pytest
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400), pytest.mark.xdist_group("sessions")]
+
+PATIENCE = 100
+"""Seconds in which a machine says something."""
 
 TALK = r"""
 trap 'echo bye; exit 9' TERM
@@ -38,9 +42,10 @@ def states(banger):
 
 
 def read_until(file, wanted):
-    """What comes out of ``file`` up to ``wanted``; the test's own time limit ends it."""
+    """What comes out of ``file`` up to ``wanted``."""
     text = b""
     while wanted not in text:
+        assert select.select([file], [], [], PATIENCE)[0], text
         try:
             piece = os.read(file, 4096)
         except OSError:
@@ -129,8 +134,8 @@ def test_a_terminal_can_be_left_and_come_back_to(web):
     three.see(b"[12]")
     os.kill(ssh_of(two.process.pid), signal.SIGKILL)
     assert two.end() == 128 + signal.SIGKILL
-    three.type(b"sleep 999\n")
-    three.see(b"sleep 999\r\n")
+    three.type(b"sh -c 'echo c$((1+1)); exec sleep 999'\n")
+    three.see(b"c2\r\n")
     three.type(b"\x03")
     three.see(b"# ")
     three.type(b"exit 6\n")
@@ -155,6 +160,14 @@ def test_without_a_terminal_bytes_go_both_ways(web):
     attached.stdin.write(b"\x00\xff\x1b[31m\n")
     attached.stdin.flush()
     read_until(attached.stdout.fileno(), b"\x00\xff\x1b[31m\n")
+    person = Person(web, "cat", 24)
+    person.see(b"\x1b[31m\r\n")
+    person.type(b"from there\n")
+    read_until(attached.stdout.fileno(), b"from there\n")
+    person.see(b"from there\r\nfrom there\r\n")
+    person.type(b"\x03")
+    person.see(b"[detached]\r\n")
+    assert person.end() == 0
     session(web, "send", "cat", "-n", "no end", "--eof")
     assert attached.wait() == 6
     assert attached.communicate()[0] == b"no end"
@@ -198,10 +211,10 @@ def test_sessions_end_with_the_machine(web):
     web.ok("vm", "stop", "web")
     assert states(web)["last"] == ("ended", None)
     web.ok("vm", "start", "web")
-    assert b"ended with its machine" in web.run("vm", "session", "list", "web").stdout
+    assert b"gone with its machine" in web.run("vm", "session", "list", "web").stdout
     done = web.run("vm", "session", "logs", "web", "last")
     assert done.returncode == 2
-    assert done.stderr.startswith(b"error: the session last of web has ended with its machine\n")
+    assert done.stderr.startswith(b"error: the session last of web is gone\n")
     session(web, "delete", "last")
     session(web, "start", "last", "--", "true")
     assert "last" in states(web)

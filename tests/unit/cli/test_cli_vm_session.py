@@ -89,9 +89,7 @@ def test_sessions_end_with_their_machine(guest, cli, daemon, machine):
         for verb in ("logs", "attach", "stop"):
             done = cli("vm", "session", verb, "web", "job")
             assert done.returncode == 2
-            assert done.stderr.startswith(
-                "error: the session job of web has ended with its machine\n"
-            )
+            assert done.stderr.startswith("error: the session job of web is gone\n")
     calls = len(guest.calls)
     assert cli("vm", "session", "delete", "web", "job").returncode == 0
     assert "job" not in cli("vm", "session", "list", "web").stdout
@@ -123,7 +121,7 @@ def test_start_asks_for_a_name_that_is_free(guest, cli):
     done = cli("vm", "session", "start", "web", "bad", "--", "nowhere")
     assert (done.returncode, done.stderr.splitlines()[:2]) == (
         1,
-        ["error: web refuses", "cause: nowhere: command not found"],
+        ["error: the session bad of web did not start", "cause: nowhere: command not found"],
     )
 
 
