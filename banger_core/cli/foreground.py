@@ -29,7 +29,7 @@ def run_foreground(ctx: typer.Context, spec: str, command: list[str] | None) -> 
     watched = {*_PASSED_ON, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
     try:
-        pid = spawn([*ENGINE, place, str(lifeline)], session=True)
+        pid = spawn([*ENGINE, place, str(lifeline)], session=True, passed=(lifeline,))
         os.close(lifeline)
         ended = _wait(pid, watched)
         if ended < 0:

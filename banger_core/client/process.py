@@ -19,17 +19,20 @@ def spawn(
     files: tuple[int, int, int] | None = None,
     ignored: Iterable[int] = (),
     session: bool = False,
+    passed: Iterable[int] | None = None,
 ) -> int:
     """Start ``argv`` and return its pid once the program really runs.
 
     ``files`` become its stdin, stdout and stderr (None: ours); the signals ``ignored`` are
-    ignored, none is blocked; ``session`` gives it a session of its own. Raises HostNotReady when
-    it cannot be executed.
+    ignored, none is blocked; ``session`` gives it a session of its own. Of our other descriptors it
+    gets those ``passed`` (None: all that are inheritable), which matters when it outlives us: it
+    would hold the locks and pipes of whoever called us. Raises HostNotReady when it cannot be
+    executed.
     """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _child(argv, files, ignored, session, writer)
+        _child(argv, files, ignored, session, passed, writer)
     os.close(writer)
     problem = os.read(reader, 16)
     os.close(reader)
@@ -64,6 +67,7 @@ def _child(
     files: tuple[int, int, int] | None,
     ignored: Iterable[int],
     session: bool,
+    passed: Iterable[int] | None,
     writer: int,
 ) -> None:
     try:
@@ -71,6 +75,8 @@ def _child(
             os.setsid()
         for standard, file in enumerate(files or ()):
             os.dup2(file, standard)
+        if passed is not None:
+            _keep({0, 1, 2, *passed})
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
         _like_a_shell()
@@ -80,6 +86,16 @@ def _child(
         os.write(writer, str(problem.errno).encode())
     finally:
         os._exit(127)
+
+
+def _keep(descriptors: set[int]) -> None:
+    """Let all others be closed when this process becomes another program."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  (see above: only os)
+        if int(name) not in descriptors:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                continue  # that of the directory itself, closed by now
 
 
 def _like_a_shell() -> None:

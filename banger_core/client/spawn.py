@@ -204,7 +204,7 @@ def _launch(log: Path) -> int:
     written = _open_log(log)
     before = os.umask(0o077)
     try:
-        return spawn(DAEMON, files=(nothing, written, written), session=True)
+        return spawn(DAEMON, files=(nothing, written, written), session=True, passed=())
     finally:
         os.umask(before)
         os.close(nothing)

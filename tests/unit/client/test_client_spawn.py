@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,19 @@ def paths(tmp_path_factory, monkeypatch):
     while not spawn._is_free(paths.daemon_lock):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_the_daemon_holds_nothing_of_its_starters_caller(paths, tmp_path):
+    lock = (tmp_path / "callers.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.set_inheritable(lock.fileno(), True)
+    spawn.start(paths, print)
+    (line,) = born(paths)
+    held = [each.readlink() for each in Path(f"/proc/{line.split()[0]}/fd").iterdir()]
+    lock.close()
+    assert tmp_path / "callers.lock" not in held
+    with (tmp_path / "callers.lock").open("w") as again:
+        fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def born(paths):
