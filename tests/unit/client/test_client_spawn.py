@@ -50,7 +50,7 @@ def paths(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(spawn, "DAEMON", (sys.executable, str(program)))
     paths = Paths.from_environment()
     yield paths
-    if found := spawn.running(paths):
+    if found := spawn.running(paths, print):
         found[0].call("POST", "/v1/stop")
     deadline = time.monotonic() + 20
     while not spawn._is_free(paths.daemon_lock):
