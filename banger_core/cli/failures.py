@@ -16,6 +16,8 @@ from banger_core.ui.errors import show_error
 
 DEBUG = "BANGER_DEBUG"
 
+_SURELY_MEANT = 0.8  # --memroy is --memory; --color may be --cold, or belong to another program
+
 
 def report(problem: BaseException, arguments: Sequence[str]) -> int:
     """Tell what went wrong on stderr, and return the exit status.
@@ -59,7 +61,8 @@ def _usage(problem: Any) -> UsageProblem | None:
         from banger_core.cli.group import WITH_DASHES
 
         near = get_close_matches(option, _options(context), n=2)
-        as_command = context.meta.get(WITH_DASHES) if context and not near else ""
+        sure = get_close_matches(option, near, cutoff=_SURELY_MEANT)
+        as_command = context.meta.get(WITH_DASHES) if context and not sure else ""
         meant = [f"did you mean {other}?" for other in near]
         hints = [*meant, *([as_command] if as_command else []), *hints]
     message = str(getattr(problem, "message", "")) if option else problem.format_message()

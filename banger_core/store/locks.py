@@ -55,8 +55,12 @@ class FileLock:
         if not _is_still(handle, self.path):
             os.close(handle)
             return self.try_acquire()
-        with suppress(OSError):  # A full disk: the pid is for messages, the lock is the kernel's
+        try:
             os.ftruncate(handle, 0)
+        except OSError:  # no file but a FIFO, say
+            os.close(handle)
+            raise
+        with suppress(OSError):  # A full disk: the pid is for messages, the lock is the kernel's
             os.pwrite(handle, b"%d\n" % os.getpid(), 0)
         self._handle = handle
         return True

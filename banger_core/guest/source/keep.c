@@ -3,7 +3,7 @@
 enum { INPUT = 0, MASTER = 3, GROUP = 4, LOG = 5, STATUS = 6 };
 enum { TIOCSCTTY = 0x540e, TIOCSWINSZ = 0x5414, TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441 };
 enum { O_RDWR = 2, O_NOCTTY = 0x100, F_SETFL = 4, WNOHANG = 1, SIG_BLOCK = 0, SIG_UNBLOCK = 1 };
-enum { SIGUSR1 = 10, SIGPIPE = 13, SIGCHLD = 17, SIGNALS = 31 };
+enum { SIGUSR1 = 10, SIGPIPE = 13, SIGCHLD = 17, SIGNALS = 64 };
 enum { SIZE = 24 | 80 << 16 }; /* rows and columns, until somebody attaches */
 enum { LAST_LOOKS = 64, PATIENCE = 200000000 };
 

@@ -282,7 +282,7 @@ def test_completion_offers_verbs_and_names(cli, home):
     store_names(Paths.from_environment(), vms=["web", "build"])
     offered = cli("vm", "s", _BANGER_COMPLETE="bash").stdout.splitlines()
     assert sorted(line.partition("\t")[0] for line in offered) == [
-        *("set", "show", "snapshot", "ssh", "start", "stats", "stop")
+        *("session", "set", "show", "snapshot", "ssh", "start", "stats", "stop")
     ]
     assert cli("vm", "show", "w", _BANGER_COMPLETE="bash").stdout == "web\t\n"
     assert not Paths.from_environment().daemon_log.exists()
