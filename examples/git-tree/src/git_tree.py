@@ -48,7 +48,7 @@ class GitTree:
         if not re.fullmatch(r"[0-9a-f]{40}", revision):
             asked = await cx.run(["git", "ls-remote", "--", origin, *names, f"{names[1]}^{{}}"])
             if not asked:
-                raise api.NotFound("branch or tag", revision, hints=[f"git ls-remote {origin}"])
+                raise api.NotFound("branch or tag", revision, cause=f"{origin} has none named so")
             commit = asked.split()[-2].decode()
         digest = "sha256:" + hashlib.sha256(commit.encode()).hexdigest()
         data = {"origin": origin, "commit": commit}
