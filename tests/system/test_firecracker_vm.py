@@ -21,9 +21,9 @@ def firecracker(banger):
 
 
 def traces(banger):
-    """What is left of a VM, beside the daemon, which goes on running."""
-    daemon = ("process", f"socket {banger.runtime}/bangerd.sock")
-    return [each for each in banger.leftovers() if not each.startswith(daemon)]
+    """What is left, the daemon and its servers having left too."""
+    banger.ok("daemon", "stop")
+    return banger.left_in_the_end()
 
 
 def test_a_guest_runs_or_the_reason_is_told(firecracker):
