@@ -16,7 +16,7 @@ from banger_core.engine.awaken import Saved
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.snapshot_files import VMM
-from banger_core.engine.snapshots import check_needs, check_space, needs_of, snapshot_directory
+from banger_core.engine.snapshots import check_copies, check_needs, needs_of, snapshot_directory
 from banger_core.engine.standstill import copy_disks, saved_machine, take
 from banger_core.errors import BangerError, GuestFailed
 from banger_core.model import GUEST_SSH_PORT, SshTarget, VmPlan, VmRecord, VmRequest, VmState
@@ -48,7 +48,7 @@ async def fork(engine: Engine, ref: str, count: int, name: str, operation: Opera
         await _check_network(engine, origin, operation)
         needs = await needs_of(engine, origin, machine, operation)
         await check_needs(engine, origin, needs, f"a copy of {origin.name}", operation)
-        check_space(engine, origin, copies=count + 1)
+        check_copies(engine, origin, copies=count + 1)
         copies: list[VmRecord] = []
         async with AsyncExitStack() as stack:
             try:

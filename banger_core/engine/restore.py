@@ -17,11 +17,12 @@ from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.shutdown import SYNC_GRACE
 from banger_core.engine.snapshot_files import VMM, check
 from banger_core.engine.snapshots import check_needs
-from banger_core.engine.standstill import allocated, check_room, copy_disks
+from banger_core.engine.standstill import allocated, copy_disks
 from banger_core.engine.swap import BEFORE, COMING, forget_before, swap_in
 from banger_core.errors import BangerError, Conflict
 from banger_core.jsonable import to_json
 from banger_core.model import SshTarget, VmRecord, VmState
+from banger_core.plan.limits import check_space
 from banger_core.snapmodel import SnapshotRecord
 
 if TYPE_CHECKING:
@@ -110,8 +111,11 @@ async def _copy(
     directory = engine.paths.vm_state(record.id)
     # An earlier way back may have failed to remove what was not needed any more
     await engine.machines.settle_disks(record)
-    check_room(
-        directory, allocated(wanted.plan, source), f"the disks of {record.name} as they were"
+    check_space(
+        directory,
+        allocated(wanted.plan, source),
+        f"the disks of {record.name} as they were",
+        where="banger vm snapshot list",
     )
     data = {"vm": to_json(replace(record, launch=None))}
     intent = engine.intents.begin(record.id, "disks", str(directory), data)

@@ -16,9 +16,10 @@ from banger_core.engine.build import boot_kernel
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.snapshot_files import describe, write_manifest
-from banger_core.engine.standstill import allocated, check_room, saved_machine, take
+from banger_core.engine.standstill import allocated, saved_machine, take
 from banger_core.errors import Conflict, HostNotReady
 from banger_core.model import VmRecord
+from banger_core.plan.limits import check_space
 from banger_core.plan.names import check_snapshot_name, make_id
 from banger_core.snapmodel import SnapshotRecord
 
@@ -42,7 +43,7 @@ async def create_snapshot(
     async with engine.machines.holding(ref) as record:
         machine = saved_machine(engine, record)
         name = _new_name([each.name for each in engine.snapshots.of(record.id)], name)
-        check_space(engine, record, copies=1)
+        check_copies(engine, record, copies=1)
         needs = await needs_of(engine, record, machine, operation)
         async with snapshot_directory(engine) as directory:
             operation.step(f"keeping memory and disks of {record.name}")
@@ -110,15 +111,16 @@ async def snapshot_directory(engine: Engine, *, keep: bool = True) -> AsyncItera
         await engine.effects.undo(owner(snapshot_id))
 
 
-def check_space(engine: Engine, record: VmRecord, *, copies: int) -> None:
+def check_copies(engine: Engine, record: VmRecord, *, copies: int) -> None:
     """Raise NoSpace when the state has no room for the memory of a VM and ``copies`` of its disks.
     Blocks that are shared, and memory that is empty, take less.
     """
     disks = allocated(record.plan, engine.paths.vm_state(record.id))
-    check_room(
+    check_space(
         engine.paths.state,
         record.plan.memory + copies * disks,
         f"memory and disks of {record.name}",
+        where="banger vm snapshot list",
     )
 
 

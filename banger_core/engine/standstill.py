@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -19,10 +18,9 @@ from banger_core.engine.helpers import set_clock
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.snapshot_files import VMM
 from banger_core.engine.ssh import remove_note
-from banger_core.errors import BangerError, Conflict, NoSpace, UsageProblem
+from banger_core.errors import BangerError, Conflict, UsageProblem
 from banger_core.model import VmPlan, VmRecord, VmState
 from banger_core.rootfs.disks import copy_sparse
-from banger_core.sizes import format_size
 from banger_core.store.content import create_private, room_in, sync_file
 
 if TYPE_CHECKING:
@@ -120,17 +118,6 @@ def disks_of(plan: VmPlan, directory: Path) -> Iterator[Path]:
     yield disk_path(directory, plan)
     if work := work_disk_path(directory, plan):
         yield work
-
-
-def check_room(place: Path, needed: int, what: str) -> None:
-    """Raise NoSpace when ``needed`` bytes are more than are free at ``place``."""
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise NoSpace(
-            f"there is no room for {what}",
-            cause=f"it may take {format_size(needed)}, and {format_size(free)} are free",
-            hints=[f"df -h {place}", "banger vm snapshot list"],
-        )
 
 
 def allocated(plan: VmPlan, directory: Path) -> int:

@@ -147,9 +147,16 @@ def check_estimate(size: int, estimate: int, ref: str, option: str = "--disk-siz
         )
 
 
-def check_space(directory: Path, needed: int, what: str) -> None:
+def check_space(
+    directory: Path,
+    needed: int,
+    what: str,
+    *,
+    where: str = "banger image list, then banger image delete NAME",
+) -> None:
     """Raise NoSpace when ``directory``'s file system has less than ``needed`` bytes left for
-    ``what``. Nothing is reserved: a full disk is still met where it is written.
+    ``what``. Nothing is reserved: a full disk is still met where it is written. ``where`` is the
+    command that shows what could go.
     """
     free = shutil.disk_usage(directory).free
     if free < needed:
@@ -157,7 +164,7 @@ def check_space(directory: Path, needed: int, what: str) -> None:
             f"there is too little space for {what}",
             cause=f"about {format_size(needed)} are needed in {directory}, "
             f"{format_size(free)} are free",
-            hints=[f"df -h {directory}", "banger image list, then banger image delete NAME"],
+            hints=[f"df -h {directory}", where],
         )
 
 

@@ -279,7 +279,7 @@ def test_room_is_looked_for_before_anything_stands_still(fake_engine, monkeypatc
         await house.run_vm("web")
         usage = shutil.disk_usage(house.paths.state)
         full = usage._replace(free=1 << 20)
-        monkeypatch.setattr(standstill.shutil, "disk_usage", lambda _: full)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
         with pytest.raises(NoSpace, match="memory and disks of web"):
             await snapshot(house)
 
