@@ -52,7 +52,7 @@ def child(paths, *argv):
 
 
 def sleeper(paths):
-    return child(paths, "sh", "-c", "echo ready; exec sleep 324")
+    return child(paths, sys.executable, "-c", "import time; print(flush=True); time.sleep(324)")
 
 
 def mounted(paths):
@@ -113,7 +113,7 @@ def planted(paths, kind):
 
 
 NOTICED = {
-    "process": "+ process sleep 324",
+    "process": f"+ process {sys.executable} -c import time; print(flush=True); time.sleep(324)",
     "mount": "+ mount {state}/place",
     "socket": "+ socket {runtime}/left.sock",
     "port": "+ socket tcp 0100007F:",
