@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from banger_core.errors import HostNotReady
@@ -29,10 +30,11 @@ PACKAGES = {
     "tune2fs": "e2fsprogs",
     "unshare": "util-linux",
 }
-
+"""The package of each program on Debian, where the two are not called the same."""
 
 OTHERS = {
     "fedora": {
+        "debian-archive-keyring": "debian-keyring",
         "gpgv": "gnupg2",
         "ip": "iproute",
         "newuidmap": "shadow-utils",
@@ -79,30 +81,40 @@ MANAGERS = {
 }
 
 _KINS = {"ubuntu": "debian", "rhel": "fedora", "centos": "fedora", "opensuse": "suse"}
-_RELEASE = Path("/etc/os-release")
+_RELEASES = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 
 
 def install_command(program: str) -> str:
-    """The command that installs ``program`` on this distribution, as on Debian where that is not
-    known.
+    """Return the command that installs ``program`` on this distribution, or words that say what to
+    install where that is not known. ``program`` may also be a package by its name on Debian.
     """
     family = distribution()
     package = OTHERS.get(family, {}).get(program) or PACKAGES.get(program, program)
-    return f"sudo {MANAGERS[family]} {package}"
+    if family in MANAGERS:
+        return f"sudo {MANAGERS[family]} {package}"
+    return f"install {package} with the package manager of this system"
 
 
-def distribution(release: Path = _RELEASE) -> str:
-    """Return the family of distributions that this host belongs to, a key of ``MANAGERS``
-    (os-release(5)).
+def distribution(releases: Iterable[Path] = _RELEASES) -> str:
+    """Return the family of distributions that this host belongs to, a key of ``MANAGERS``, or
+    nothing when it is none of them. ``releases`` are files of which the first counts that can be
+    read (os-release(5)).
     """
-    try:
-        lines = release.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return "debian"
-    said = dict(line.split("=", 1) for line in lines if "=" in line)
-    names = f"{said.get('ID', '')} {said.get('ID_LIKE', '')}".replace('"', "").split()
-    found = (_KINS.get(name, name) for name in names)
-    return next((name for name in found if name in MANAGERS), "debian")
+    for place in releases:
+        try:
+            said = _variables(place.read_text("utf-8", "replace"))
+        except OSError:
+            continue
+        names = f"{said.get('ID', '')} {said.get('ID_LIKE', '')}".split()
+        found = (_KINS.get(name, name) for name in names)
+        return next((name for name in found if name in MANAGERS), "")
+    return ""
+
+
+def _variables(text: str) -> dict[str, str]:
+    """The assignments in ``text``, whose values are quoted as for a shell or not at all."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {name: value.strip().strip("\"'") for name, _, value in pairs}
 
 
 def search_path() -> str:

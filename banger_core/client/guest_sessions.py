@@ -219,10 +219,12 @@ class _Process(subprocess.Popen[bytes]):
             try:
                 super().__init__(argv, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             except OSError as problem:
+                from banger_core.packages import install_command
+
                 raise HostNotReady(
                     f"cannot run {argv[0]}",
                     cause=str(problem.strerror),
-                    hints=["sudo apt-get install openssh-client"],
+                    hints=[install_command("ssh")],
                 ) from problem
 
     def __exit__(self, *problem: object) -> None:

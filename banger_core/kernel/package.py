@@ -50,7 +50,7 @@ def unpack_packages(packages: Sequence[Path], modules: Path, report: Report) -> 
         raise UsageProblem(
             f"there is no kernel in {names}",
             cause="no file is boot/vmlinuz-VERSION; linux-image-amd64 and its like only name one",
-            hints=["apt-get download linux-image-VERSION"],
+            hints=["give the package that it depends on, linux-image-VERSION"],
         )
     return found
 

@@ -43,6 +43,14 @@ INTERNAL = re.compile(
     r"\b(None|True|False|NoneType|errno|traceback|exception|\w+Error|assert|dict|tuple|coroutine"
     r"|callback|stack|deprecated|TODO)\b|__"
 )
+MANAGER = re.compile(r"\b(apt|apt-get|aptitude|apt-cache|dnf|yum|pacman|zypper|apk|brew)\b")
+KNOW_MANAGERS = {
+    "banger_core/packages.py",
+    # These run inside of machines
+    "banger_core/guest/packagesets.py",
+    "plugins/banger_debian/src/banger_debian/bootstrap.py",
+}
+"""Where package managers are known by name."""
 STATEMENT = re.compile(r"(it|there|this|these|you|please|a|an|the|is|are|one)\s")
 
 
@@ -184,6 +192,37 @@ def test_hints_are_commands_or_instructions():
                     yield f"nothing to do: {hint.said!r}"
 
     assert complaints(rule) == ""
+
+
+def naming_managers(tree):
+    """The texts in a module that tell of a package manager: words around it make it a text."""
+    prose = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            words = re.sub(r"\S*/\S*", "", node.value).split()
+            if len(words) > 1 and MANAGER.search(" ".join(words)):
+                yield node.lineno, node.value
+
+
+def test_how_a_package_is_installed_is_said_in_one_place():
+    found = [
+        f"{name}:{line}: {said!r}: use install_command"
+        for file, tree in TREES.items()
+        if (name := str(file.relative_to(ROOT))) not in KNOW_MANAGERS
+        for line, said in naming_managers(tree)
+    ]
+    assert "\n".join(found) == ""
+
+
+def test_the_rule_about_package_managers_finds_them():
+    said = ast.parse(
+        '"""apt-get"""\ntry_this(hints=["apt-get install x", "/etc/apt/x", f"{y}apk add"])'
+    )
+    assert [text for _, text in naming_managers(said)] == ["apt-get install x", "apk add"]
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS & set(vars(errors))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ipaddress
 import json
 import shlex
@@ -18,9 +19,19 @@ from pydantic import ValidationError
 from banger_bridge import access
 from banger_bridge.addresses import nameserver, offset
 from banger_bridge.doctor import BridgeCheck
+from banger_bridge.helper import __main__ as helper_main
+from banger_bridge.helper import commands
 from banger_bridge.network import BridgeNetwork
 from banger_bridge.settings import BridgeSettings
-from banger_core.api import Conflict, HostNotReady, NetPlan, Publish, UsageProblem, VmRequest
+from banger_core.api import (
+    Conflict,
+    HostNotReady,
+    NetPlan,
+    Publish,
+    UsageProblem,
+    VmRequest,
+    install_command,
+)
 from banger_core.jsonable import to_json
 from banger_core.testing.context import FakeContext
 from banger_core.testing.contracts import DoctorCheckContract, NetworkContract, SettingsContract
@@ -193,6 +204,17 @@ def test_no_right_is_said_before_anything_is_made(tmp_path, monkeypatch):
 def test_a_helper_that_does_not_work(tmp_path, text):
     with pytest.raises(HostNotReady, match="the helper that makes networks does not work"):
         check_with(tmp_path, (str(program(tmp_path, text)),))
+
+
+def test_a_program_that_the_helper_lacks(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(helper_main, "keep_net_admin", lambda: None)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"{}")))
+    monkeypatch.setattr(helper_main, "_work", lambda *_: commands.run("nft-of-nobody", "-f", "-"))
+    helper_main.main()
+    (tmp_path / "answer").write_text(capsys.readouterr().out)
+    with pytest.raises(HostNotReady, match="nft-of-nobody is not installed") as problem:
+        check_with(tmp_path, (str(program(tmp_path, f"cat {tmp_path}/answer")),))
+    assert problem.value.hints == (install_command("nft-of-nobody"),)
 
 
 def test_what_the_helper_is_asked(tmp_path, cx):

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from banger_bridge.helper.capabilities import has_net_admin
-from banger_core.api import BangerError, Conflict, Context, HostNotReady, UsageProblem
+from banger_core.api import (
+    BangerError,
+    Conflict,
+    Context,
+    HostNotReady,
+    UsageProblem,
+    install_command,
+)
 
 _KINDS: dict[str, type[BangerError]] = {
     "conflict": Conflict,
@@ -53,9 +60,9 @@ async def ask(operation: str, cx: Context, **asked: Any) -> dict[str, Any]:
     except (BangerError, ValueError) as problem:
         raise _no_right(command, problem) from problem
     if kind := answer.get("refused"):
-        raise _KINDS.get(kind, BangerError)(
-            answer["summary"], cause=answer["cause"], hints=answer["hints"]
-        )
+        missing = answer.get("missing")
+        hints = [install_command(missing)] if missing else answer["hints"]
+        raise _KINDS.get(kind, BangerError)(answer["summary"], cause=answer["cause"], hints=hints)
     return answer
 
 

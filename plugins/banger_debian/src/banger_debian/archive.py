@@ -118,7 +118,12 @@ class Archive:
 
     def _no_package(self, name: str) -> NotFound:
         cause = f"Debian {self._codename} main has none of that name"
-        return NotFound("package", name, cause=cause, hints=[f"apt-cache search {name}"])
+        return NotFound(
+            "package",
+            name,
+            cause=cause,
+            hints=[f"look for it at https://packages.debian.org/{name}"],
+        )
 
     async def _release(self, repository: Repository) -> Release:
         place = secure_dir(self._cx.cache_dir / "releases") / _file_name(repository)

@@ -236,7 +236,7 @@ def _no_namespaces(line: str) -> BangerError:
         hints = ["this root may not make namespaces: try as a plain user, or outside a container"]
     else:
         hints = [
-            "sudo apt-get install uidmap",
+            install_command("newuidmap"),
             "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
             "sudo sysctl user.max_user_namespaces=15000",
         ]

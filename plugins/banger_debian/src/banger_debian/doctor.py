@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from banger_core.api import Finding, Unreachable, install_command
 from banger_debian.fetch import Fetcher
 from banger_debian.process import follow
-from banger_debian.settings import settings_of
+from banger_debian.settings import KEYRING_PACKAGE, settings_of
 
 if TYPE_CHECKING:
     from banger_core.api import Context
@@ -62,7 +62,7 @@ def _keyring(cx: Context) -> Finding:
         subject="debian",
         message=f"there is no keyring {keyring}",
         why="without it nothing of the archive can be verified",
-        fix="sudo apt-get install debian-archive-keyring",
+        fix=install_command(KEYRING_PACKAGE),
     )
 
 
@@ -76,7 +76,7 @@ async def _namespaces() -> Finding:
         subject="debian",
         message="this user cannot make Debian images",
         why=said[-1] if said else "user namespaces with subordinate ids do not work",
-        fix="sudo apt-get install uidmap; "
+        fix=f"{install_command('newuidmap')}; "
         "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER",
     )
 

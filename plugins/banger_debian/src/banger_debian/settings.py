@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 if TYPE_CHECKING:
     from banger_core.api import Context
 
-DEFAULT_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-"""Comes with the package ``debian-archive-keyring``, on the host and in every Debian."""
+KEYRING_PACKAGE = "debian-archive-keyring"
+DEFAULT_KEYRING = Path(f"/usr/share/keyrings/{KEYRING_PACKAGE}.gpg")
+"""Comes with the package, on the host and in every Debian."""
 
 _MIRROR = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~+-]+)*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}")

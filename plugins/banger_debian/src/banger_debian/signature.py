@@ -6,8 +6,9 @@ import re
 import tempfile
 from pathlib import Path
 
-from banger_core.api import HostNotReady, IntegrityError, write_atomic
+from banger_core.api import HostNotReady, IntegrityError, install_command, write_atomic
 from banger_debian.process import follow
+from banger_debian.settings import KEYRING_PACKAGE
 
 _BEGIN = b"-----BEGIN PGP SIGNED MESSAGE-----"
 _SIGNATURE = b"-----BEGIN PGP SIGNATURE-----"
@@ -29,7 +30,7 @@ async def signed_text(document: bytes, keyring: Path, *, what: str, scratch: Pat
         raise HostNotReady(
             f"there is no keyring {keyring}",
             cause="without it nothing of the Debian archive can be verified",
-            hints=["sudo apt-get install debian-archive-keyring", "or set plugins.debian.keyring"],
+            hints=[install_command(KEYRING_PACKAGE), "or set plugins.debian.keyring"],
         )
     with tempfile.TemporaryDirectory(dir=scratch, prefix="gpgv-") as place:
         signed, text = Path(place, "signed"), Path(place, "text")
@@ -66,7 +67,7 @@ def _judge(status: list[str], what: str) -> None:
         raise IntegrityError(
             f"{what} is not signed by a trusted key",
             cause=_refusal(verdicts),
-            hints=["sudo apt-get install --only-upgrade debian-archive-keyring"],
+            hints=[f"{install_command(KEYRING_PACKAGE)}   (the newest one)"],
         )
 
 

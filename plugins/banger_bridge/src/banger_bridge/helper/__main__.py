@@ -24,6 +24,7 @@ def main() -> None:
             "summary": problem.summary,
             "cause": problem.cause,
             "hints": problem.hints,
+            "missing": problem.missing,
         }
     sys.stdout.write(json.dumps(answer) + "\n")
 

@@ -30,13 +30,22 @@ Address = TypeVar("Address", IPv4Interface, IPv6Interface)
 
 
 class Refused(Exception):
-    """An operation that is not done. ``kind`` is ``usage``, ``conflict`` or ``host``."""
+    """An operation that is not done. ``kind`` is ``usage``, ``conflict`` or ``host``, ``missing``
+    a program that this host lacks.
+    """
 
     def __init__(
-        self, summary: str, *, cause: str = "", hints: tuple[str, ...] = (), kind: str = "usage"
+        self,
+        summary: str,
+        *,
+        cause: str = "",
+        hints: tuple[str, ...] = (),
+        kind: str = "usage",
+        missing: str = "",
     ) -> None:
         super().__init__(summary)
-        self.summary, self.cause, self.hints, self.kind = summary, cause, hints, kind
+        self.summary, self.cause, self.hints = summary, cause, hints
+        self.kind, self.missing = kind, missing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,11 +25,11 @@ def run(*argv: str, stdin: str = "") -> str:
             env={"PATH": _PATH, "LC_ALL": "C"},
         )
     except FileNotFoundError:
-        package = {"ip": "iproute2", "nft": "nftables"}.get(argv[0], argv[0])
         raise Refused(
             f"{argv[0]} is not installed",
-            hints=(f"sudo apt-get install {package}",),
+            cause=f"it is not in {_PATH}",
             kind="host",
+            missing=argv[0],
         ) from None
     except subprocess.TimeoutExpired:
         raise Refused(f"{argv[0]} took longer than {_LIMIT:g} s", kind="host") from None
