@@ -28,6 +28,8 @@ add chain inet theirs input
 add rule inet theirs input iifname "bgr0123456789ab" accept
 END"""
 
+SLEEPER = (sys.executable, "-c", "import time; print(flush=True); time.sleep(324)")
+
 DAEMON = """
 import sys
 print("ready", flush=True)
@@ -52,7 +54,7 @@ def child(paths, *argv):
 
 
 def sleeper(paths):
-    return child(paths, sys.executable, "-c", "import time; print(flush=True); time.sleep(324)")
+    return child(paths, *SLEEPER)
 
 
 def mounted(paths):
@@ -113,7 +115,7 @@ def planted(paths, kind):
 
 
 NOTICED = {
-    "process": f"+ process {sys.executable} -c import time; print(flush=True); time.sleep(324)",
+    "process": f"+ process {' '.join(SLEEPER)}",
     "mount": "+ mount {state}/place",
     "socket": "+ socket {runtime}/left.sock",
     "port": "+ socket tcp 0100007F:",
@@ -189,9 +191,9 @@ def test_what_went_is_noticed_and_a_second_one_of_the_same(paths):
     assert take(paths).since(before) == [f"- file {paths.state}/vms/kept"]
     with sleeper(paths), sleeper(paths):
         twice = take(paths)
-        assert twice.of("process") == ["sleep 324"] * 2
+        assert twice.of("process") == [" ".join(SLEEPER)] * 2
     with sleeper(paths):
-        assert take(paths).since(twice) == ["- process sleep 324"]
+        assert take(paths).since(twice) == [f"- process {' '.join(SLEEPER)}"]
 
 
 def test_a_stranger_is_none_of_ours(paths, tmp_path):
