@@ -1,5 +1,5 @@
-"""Scenes that are played in namespaces of their own: a private copy of /etc, an empty /run, a
-loopback interface that nobody else has. ``python dns_scenes.py SCENE DIRECTORY`` plays one.
+"""Scenes of all resolvers, each in namespaces of its own (see dns_stage).
+``python dns_scenes.py SCENE DIRECTORY`` plays one.
 """
 
 from __future__ import annotations
@@ -8,151 +8,32 @@ import contextlib
 import json
 import os
 import shlex
-import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dns_house import House, name
+from dns_services import network_manager_itself, resolved
+from dns_stage import (
+    DNSMASQ,
+    ETC,
+    Stage,
+    look_up,
+    options,
+    play,
+    resolv_conf,
+    snapshot,
+    use_dnsmasq,
+    wire_and_unwire,
+)
 
 from banger_core.api import BangerError, HostNotReady
-from banger_core.testing.context import FakeContext
 from banger_dns.wiring import wire as wiring
 from banger_dns.wiring.hands import Hands
-from banger_dns.wiring.journal import JOURNAL
 from banger_dns.wiring.wire import Wirer
-
-ETC = Path("/etc")
-DNSMASQ = """\
-no-resolv
-no-hosts
-bind-interfaces
-listen-address=127.0.0.1
-address=/known.test/192.0.2.1
-stop-dns-rebind
-bogus-priv
-"""
-
-
-class Stage:
-    """Everything that a scene is played with."""
-
-    def __init__(self, place: Path) -> None:
-        self.place, self.said = place, list[str]()
-        self.cx = FakeContext(place / "plugin")
-        self.house = House(self.cx)
-
-    def serve(self, port: int = 10053, address: str = "127.0.0.1") -> None:
-        """Run the responder, with a VM in it."""
-        self.cx._settings.update(port=port, address=address)
-        self.house.tend()
-        self.house.enter(name("web", "127.64.1.2"))
-
-    def wirer(self, hands: Hands | None = None) -> Wirer:
-        return Wirer(self.house.ask("status"), self.said.append, hands)
-
-    @property
-    def journal(self) -> Path:
-        return self.cx.state_dir / JOURNAL
-
-    @contextlib.contextmanager
-    def dnsmasq(self, *options: str) -> Iterator[tuple[str, ...]]:
-        """A real dnsmasq; gives the command that restarts it, as an init script would."""
-        pid = self.place / "dnsmasq.pid"
-        start = ["dnsmasq", f"--pid-file={pid}", "--user=root", *options]
-        script = self.place / "restart"
-        script.write_text(
-            f"#!/bin/sh\nset -e\npid=$(cat {pid})\nkill $pid\n"
-            "while kill -0 $pid 2>/dev/null; do sleep 0.05; done\n"
-            f"exec {shlex.join(start)}\n"
-        )
-        script.chmod(0o755)
-        subprocess.run(start, check=True)
-        try:
-            yield (str(script),)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.kill(int(pid.read_text()), 15)
-
-
-def snapshot() -> dict[str, Any]:
-    """All of /etc: what each file is, its mode and its owner."""
-    found = {}
-    for path in sorted(ETC.rglob("*")):
-        facts = path.lstat()
-        what = path.read_bytes() if stat.S_ISREG(facts.st_mode) else b""
-        found[str(path)] = (stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid, what)
-    return found
-
-
-def look_up(question: str) -> str:
-    """What a program of this host finds."""
-    code = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
-    argv = [sys.executable, "-I", "-S", "-c", code, question]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-def reverse(address: str) -> str:
-    code = "import socket, sys; print(socket.gethostbyaddr(sys.argv[1])[0])"
-    argv = [sys.executable, "-I", "-S", "-c", code, address]
-    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def resolv_conf(text: str = "# mine\nnameserver 127.0.0.1\noptions timeout:1\n") -> None:
-    path = ETC / "resolv.conf"
-    path.unlink(missing_ok=True)
-    path.write_text(text)
-    path.chmod(0o640)
-    os.chown(path, 0, 7)
-
-
-def use_dnsmasq(stage: Stage, directory: str = "/etc/dnsmasq.d/,*.conf") -> None:
-    """The usual configuration of dnsmasq as this host's resolver."""
-    resolv_conf()
-    conf_dir = f"conf-dir={directory}\n" if directory else ""
-    (ETC / "dnsmasq.conf").write_text(DNSMASQ + conf_dir)
-    if directory:
-        Path(directory.partition(",")[0]).mkdir(exist_ok=True)
-
-
-def wire_and_unwire(
-    stage: Stage, reload: tuple[str, ...] | None, resolver: str, *, back: str = "web.vm"
-) -> None:
-    """What every kind of wiring has to hold. ``back`` is the reverse name of the VM."""
-    before = snapshot()
-    assert look_up("known.test") == "192.0.2.1"
-    assert look_up("web.vm") == ""
-    chosen = stage.wirer().wire("", reload)
-    assert chosen is not None
-    assert chosen.name == resolver, chosen.name
-    assert look_up("web.vm") == "127.64.1.2"
-    assert look_up("known.test") == "192.0.2.1"
-    assert reverse("127.64.1.2") == back
-    assert look_up("gone.vm") == ""
-    look = stage.wirer().look()
-    assert look.problem == ""
-    assert look.wired is not None
-    assert look.wired.done
-    # Once more changes nothing
-    changed = snapshot()
-    assert stage.wirer().wire("", reload) is None
-    assert snapshot() == changed != before
-    undone = stage.wirer().unwire()
-    assert undone is not None
-    assert (undone.kept, undone.untold) == ((), "")
-    assert snapshot() == before
-    assert look_up("web.vm") == ""
-    assert look_up("known.test") == "192.0.2.1"
-    assert not stage.journal.exists()
-    assert stage.wirer().unwire() is None
-
-
-# --- the scenes ------------------------------------------------------------------------------
 
 
 def dnsmasq(stage: Stage) -> None:
@@ -191,10 +72,6 @@ def plain_resolv_conf(stage: Stage) -> None:
     stage.serve(53, "127.0.0.9")
     with stage.dnsmasq("--conf-file=/dev/null", *options()):
         wire_and_unwire(stage, None, "resolv.conf")
-
-
-def options() -> list[str]:
-    return [f"--{line}" for line in DNSMASQ.splitlines()]
 
 
 def resolv_conf_without_end(stage: Stage) -> None:
@@ -424,7 +301,7 @@ def sudo_that_wants_a_password(stage: Stage) -> None:
 
 
 def resolved_before_delegates(stage: Stage) -> None:
-    """What would be written for systemd-resolved; it is not run here."""
+    """What would be written for each version of systemd-resolved; none is run here."""
     from banger_dns.wiring import resolvers
 
     resolv_conf()
@@ -454,41 +331,6 @@ def resolved_before_delegates(stage: Stage) -> None:
     assert "port 53 only" in resolvers.find(server)[0].obstacle
 
 
-def resolved(stage: Stage) -> None:
-    """A real systemd-resolved, where there is one (BANGER_TEST_RESOLVED)."""
-    program = os.environ["BANGER_TEST_RESOLVED"]
-    resolv_conf("nameserver 127.0.0.53\n")
-    stage.serve()
-    with stage.dnsmasq("--conf-file=/dev/null", *options()):
-        with (ETC / "passwd").open("a") as passwd, (ETC / "group").open("a") as group:
-            passwd.write("systemd-resolve:x:991:991::/:/usr/sbin/nologin\n")
-            group.write("systemd-resolve:x:991:\n")
-        (ETC / "systemd").mkdir(exist_ok=True)
-        (ETC / "systemd/resolved.conf").write_text("[Resolve]\nDNS=127.0.0.1\nDNSSEC=no\n")
-        # It asks nobody while it takes the host for offline
-        for words in ("add v0 type veth peer name v1", "set v0 up", "set v1 up"):
-            subprocess.run(["ip", "link", *words.split()], check=True)
-        subprocess.run(["ip", "addr", "add", "192.0.2.77/24", "dev", "v0"], check=True)
-        start = stage.place / "start"
-        pid = stage.place / "resolved.pid"
-        start.write_text(
-            f"#!/bin/sh\n[ ! -f {pid} ] || kill $(cat {pid})\nsleep 0.3\n"
-            "mkdir -p /run/systemd/resolve; chown 991:991 /run/systemd/resolve\n"
-            f"{program} >{stage.place}/resolved.log 2>&1 </dev/null & echo $! >{pid}\n"
-        )
-        start.chmod(0o755)
-        subprocess.run([str(start)], check=True)
-        deadline = time.monotonic() + 20
-        while look_up("known.test") != "192.0.2.1":
-            assert time.monotonic() < deadline, (stage.place / "resolved.log").read_text()
-            time.sleep(0.2)
-        try:
-            # It says so of every loopback address by itself
-            wire_and_unwire(stage, (str(start),), "systemd-resolved", back="localhost")
-        finally:
-            os.kill(int(pid.read_text()), 9)
-
-
 SCENES: dict[str, Callable[[Stage], None]] = {
     scene.__name__: scene
     for scene in (
@@ -508,26 +350,11 @@ SCENES: dict[str, Callable[[Stage], None]] = {
         sudo_that_wants_a_password,
         resolved_before_delegates,
         resolved,
+        network_manager_itself,
     )
 }
 
 
-def main(scene: str, place: Path) -> None:
-    """Set the stage, and play."""
-    for command in (
-        ["ip", "link", "set", "lo", "up"],
-        ["mount", "-t", "tmpfs", "none", "/run"],
-        ["cp", "-a", "/etc", str(place / "etc")],
-        ["mount", "--bind", str(place / "etc"), "/etc"],
-    ):
-        subprocess.run(command, check=True)
-    (ETC / "nsswitch.conf").write_text("hosts: files dns\n")
-    stage = Stage(place)
-    try:
-        SCENES[scene](stage)
-    finally:
-        stage.cx.close()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    programs = sys.argv[3:]
+    play(SCENES[sys.argv[1]], Path(sys.argv[2]), Path(programs[0]) if programs else None)
