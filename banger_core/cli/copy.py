@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from banger_core.cli.completers import copied
 from banger_core.cli.link import fetch
 from banger_core.cli.options import AsJson, Quiet
 from banger_core.client.interrupts import Interrupts
@@ -35,11 +36,14 @@ Sources = Annotated[
         metavar="SRC…",
         help="VM:PATH is in a machine, anything else here; - is stdin.",
         show_default=False,
+        autocompletion=copied,
     ),
 ]
 Target = Annotated[
     str,
-    typer.Argument(metavar="DST", help="The same; - is stdout.", show_default=False),
+    typer.Argument(
+        metavar="DST", help="The same; - is stdout.", show_default=False, autocompletion=copied
+    ),
 ]
 
 

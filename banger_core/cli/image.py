@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from banger_core.cli import values
+from banger_core.cli.completers import image_references, one_of
 from banger_core.cli.described import described_config
 from banger_core.cli.group import Member, Noun, verb
 from banger_core.cli.link import fetch, operate
@@ -26,7 +27,12 @@ _SIZES = ("disk_size", "content_size", "minimum_size")
 @verb(image, "pull")
 def pull(
     reference: Annotated[
-        str, typer.Argument(metavar="REF", help="SCHEME://REF, or REF of the default source.")
+        str,
+        typer.Argument(
+            metavar="REF",
+            help="SCHEME://REF, or REF of the default source.",
+            autocompletion=image_references,
+        ),
     ],
     name: Annotated[
         str | None, typer.Option("--name", help="What to call it here.", show_default=False)
@@ -42,6 +48,7 @@ def pull(
             metavar="OS/ARCH",
             help="Which one of several. Default: this host's.",
             show_default=False,
+            autocompletion=one_of("linux/amd64", "linux/arm64"),
         ),
     ] = "",
     quiet: Quiet = False,

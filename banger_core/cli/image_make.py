@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from banger_core.cli import values
+from banger_core.cli.completers import names_of
 from banger_core.cli.link import operate
 from banger_core.cli.options import (
     AsJson,
@@ -16,7 +17,6 @@ from banger_core.cli.options import (
     NamedKernel,
     Quiet,
     Vcpu,
-    image_names,
 )
 from banger_core.cli.references import absolute_path, with_absolute_path
 from banger_core.errors import UsageProblem
@@ -89,7 +89,7 @@ def build(
             metavar="IMAGE",
             help="An image that is here.",
             show_default=False,
-            autocompletion=image_names,
+            autocompletion=names_of("images"),
         ),
     ],
     script: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from banger_core.cli import values
+from banger_core.cli.completers import declared, forwards
 from banger_core.cli.group import Member, Noun, verb
 from banger_core.cli.link import fetch, link
 from banger_core.cli.options import AsJson, VmRef
@@ -46,7 +47,12 @@ def list_networks(as_json: AsJson = False) -> None:
 
 @verb(net, "show")
 def show_network(
-    name: Annotated[str, typer.Argument(metavar="NETWORK", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NETWORK", show_default=False, autocompletion=declared("banger_networks")
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show a network, and the plugin that brings it."""
@@ -82,7 +88,13 @@ def add(reference: VmRef, port: Port, as_json: AsJson = False) -> None:
 def remove(
     reference: VmRef,
     port: Annotated[
-        str, typer.Argument(metavar="HOST[/udp]", help="The published port.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="HOST[/udp]",
+            help="The published port.",
+            show_default=False,
+            autocompletion=forwards,
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from banger_core.client.names import Kind
-
-
-def names_of(kind: Kind) -> Any:
-    """Return what completes names of ``kind``: ``vms``, ``images`` or ``kernels``."""
-
-    def complete(incomplete: str) -> list[str]:
-        from banger_core.cli.link import known_names
-
-        return [name for name in known_names(kind) if name.startswith(incomplete)]
-
-    return complete
-
-
-def _kernels(incomplete: str) -> list[str]:
-    """The kernels that can be named for a machine: those that are here, then those on offer."""
-    from banger_core.cli.link import known_names, offered_kernels
-
-    names = dict.fromkeys([*known_names("kernels"), *offered_kernels()])
-    return [name for name in names if name.startswith(incomplete)]
-
-
-image_names = names_of("images")
+from banger_core.cli.completers import (
+    declared,
+    image_references,
+    kernels,
+    labels,
+    names_of,
+    one_of,
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
@@ -53,11 +37,11 @@ VmRefs = Annotated[
 ]
 ImageName = Annotated[
     str,
-    typer.Argument(metavar="IMAGE", show_default=False, autocompletion=image_names),
+    typer.Argument(metavar="IMAGE", show_default=False, autocompletion=names_of("images")),
 ]
 ImageNames = Annotated[
     list[str],
-    typer.Argument(metavar="IMAGE…", show_default=False, autocompletion=image_names),
+    typer.Argument(metavar="IMAGE…", show_default=False, autocompletion=names_of("images")),
 ]
 KernelName = Annotated[
     str,
@@ -101,7 +85,7 @@ Image = Annotated[
         metavar="[IMAGE]",
         help="SCHEME://REF or the name of an image that is here. Default: from the configuration.",
         show_default=False,
-        autocompletion=image_names,
+        autocompletion=image_references,
     ),
 ]
 Name = Annotated[
@@ -124,10 +108,18 @@ WorkDisk = Annotated[
         metavar="SIZE",
         help="A disk of its own for /root, or none. Default: from the configuration, else none.",
         show_default=False,
+        autocompletion=one_of("none"),
     ),
 ]
 Network = Annotated[
-    str, typer.Option("--network", metavar="NAME", help="How it is connected.", show_default=False)
+    str,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help="How it is connected.",
+        show_default=False,
+        autocompletion=declared("banger_networks"),
+    ),
 ]
 Published = Annotated[
     list[str],
@@ -159,7 +151,14 @@ HostAccess = Annotated[
     bool, typer.Option("--host-access", help="Let it reach services of this host.")
 ]
 Driver = Annotated[
-    str, typer.Option("--driver", metavar="NAME", help="What runs it.", show_default=False)
+    str,
+    typer.Option(
+        "--driver",
+        metavar="NAME",
+        help="What runs it.",
+        show_default=False,
+        autocompletion=declared("banger_vmm_drivers"),
+    ),
 ]
 Acceleration = Annotated[
     Literal["auto", "kvm", "tcg"], typer.Option("--accel", help="Hardware or emulation.")
@@ -175,7 +174,7 @@ KernelRef = Annotated[
         metavar="NAME",
         help="Another kernel than the image's.",
         show_default=False,
-        autocompletion=_kernels,
+        autocompletion=kernels,
     ),
 ]
 NamedKernel = Annotated[
@@ -188,4 +187,7 @@ NamedKernel = Annotated[
         autocompletion=names_of("kernels"),
     ),
 ]
-Labels = Annotated[list[str], typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]
+Labels = Annotated[
+    list[str],
+    typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.", autocompletion=labels),
+]

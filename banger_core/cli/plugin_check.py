@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from banger_core.cli.completers import one_of
 from banger_core.cli.findings import show_findings
 from banger_core.cli.options import AsJson
 from banger_core.cli.plugin import PluginName
@@ -25,6 +26,7 @@ def check(
             metavar="NAME=VALUE",
             help="What a suite needs to know: ref and missing of an image source, name of a "
             "kernel. May be repeated.",
+            autocompletion=one_of("ref=", "missing=", "name="),
         ),
     ] = [],  # noqa: B006  (typer copies it)
     host: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from banger_core.cli.completers import names_of, snapshots
 from banger_core.cli.group import Noun, verb
 from banger_core.cli.link import fetch, link
 from banger_core.cli.options import AsJson, Quiet, VmRef
@@ -16,7 +17,7 @@ from banger_core.ui.tables import show_table
 
 snapshot = Noun("snapshot", "Machines as they were, with memory and disks")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False, autocompletion=snapshots)]
 
 
 @verb(snapshot, "create")
@@ -43,7 +44,12 @@ def create(
 def list_snapshots(
     reference: Annotated[
         str,
-        typer.Argument(metavar="VM", help="Else those of all machines.", show_default=False),
+        typer.Argument(
+            metavar="VM",
+            help="Else those of all machines.",
+            show_default=False,
+            autocompletion=names_of("vms"),
+        ),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -85,7 +91,10 @@ def restore(reference: VmRef, name: Name, quiet: Quiet = False) -> None:
 @verb(snapshot, "delete", aliases=("rm",))
 def delete(
     reference: VmRef,
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", show_default=False)],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME…", show_default=False, autocompletion=snapshots),
+    ],
     quiet: Quiet = False,
 ) -> None:
     """Delete snapshots of a machine."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from banger_core.cli import values
+from banger_core.cli.completers import label_keys
 from banger_core.cli.link import link
 from banger_core.cli.options import DiskSize, Labels, Memory, Nat, Quiet, Vcpu, VmRefs
 from banger_core.cli.several import each, each_vm
@@ -32,7 +33,10 @@ def set_vm(
     nat: Nat = None,
     label: Labels = [],  # noqa: B006  (typer reads defaults, nobody writes them)
     unlabel: Annotated[
-        list[str], typer.Option("--unlabel", metavar="KEY", help="May be repeated.")
+        list[str],
+        typer.Option(
+            "--unlabel", metavar="KEY", help="May be repeated.", autocompletion=label_keys
+        ),
     ] = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from banger_core.cli.completers import one_of
 from banger_core.cli.options import Cold, Quiet, VmRefs
 from banger_core.cli.several import each_vm
 from banger_core.client.client import Client, url
@@ -67,7 +68,11 @@ def kill(
     signal: Annotated[
         str,
         typer.Option(
-            "--signal", "-s", metavar="SIGNAL", help=f"What is sent: {', '.join(SIGNALS)}."
+            "--signal",
+            "-s",
+            metavar="SIGNAL",
+            help=f"What is sent: {', '.join(SIGNALS)}.",
+            autocompletion=one_of(*SIGNALS),
         ),
     ] = "KILL",
     quiet: Quiet = False,

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from banger_core.cli.completers import names_of
 from banger_core.cli.link import fetch, link
-from banger_core.cli.options import AsJson, VmRef, VmRefs, names_of
+from banger_core.cli.options import AsJson, VmRef, VmRefs
 from banger_core.cli.several import find_vms
 from banger_core.client.client import url
 from banger_core.errors import BangerError, ExitCode, UsageProblem

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from banger_core.cli.completers import all_sessions, sessions
 from banger_core.cli.ended import connection_lost
 from banger_core.cli.group import AFTER_DASHES, DashedCommand, Noun, verb
 from banger_core.cli.link import fetch
@@ -33,14 +34,17 @@ session = Noun("session", "Named programs in machines that go on by themselves")
 
 GRACE_MAX = 3600
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The session.", show_default=False)]
+_NAME: Any = {"metavar": "NAME", "help": "The session.", "show_default": False}
+NewName = Annotated[str, typer.Argument(**_NAME)]
+Name = Annotated[str, typer.Argument(**_NAME, autocompletion=sessions)]
+KnownName = Annotated[str, typer.Argument(**_NAME, autocompletion=all_sessions)]
 
 
 @verb(session, "start", cls=DashedCommand)
 def start(
     ctx: typer.Context,
     vm: VmRef,
-    name: Name,
+    name: NewName,
     tty: Annotated[bool, typer.Option("--tty", "-t", help="Give it a terminal.")] = False,
     user: User = "",
     workdir: Annotated[
@@ -175,7 +179,7 @@ def stop(
 
 
 @verb(session, "delete", aliases=("rm",))
-def delete(vm: VmRef, name: Name) -> None:
+def delete(vm: VmRef, name: KnownName) -> None:
     """Forget a session that has ended, and what it wrote."""
     machine = _Machine(vm)
     found = machine.find(name)

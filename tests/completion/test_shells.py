@@ -31,6 +31,13 @@ LINES = [
     ("vm run --kernel-ref bo\t", "vm run --kernel-ref bookworm-cloud"),
     ("vm run --kernel-ref=bo\t", "vm run --kernel-ref=bookworm-cloud"),
     ("image import new --rootfs fil\t", "image import new --rootfs file.txt"),
+    ("vm session logs web co\t", "vm session logs web compile"),
+    ("vm snapshot restore web fr\t", "vm snapshot restore web fresh"),
+    ("vm snapshot delete web fresh b\t", "vm snapshot delete web fresh broken"),
+    ("net forward remove web 80\t", "net forward remove web 8080"),
+    ("vm run --network no\t", "vm run --network none"),
+    ("vm prune --label te\tsh\t", "vm prune --label team=shop"),
+    ("vm cp fi\tbui\t/tmp", "vm cp file.txt build:/tmp"),
     ("plugin show user\t", "plugin show user-network"),
     ("--no-pl\tps", "--no-plugins ps"),
 ]

@@ -146,7 +146,9 @@ def test_cpu_time_of_the_installed_program(place, words, budget, _):
     assert scaled_best([str(program), *words], budget) <= budget
 
 
-@pytest.mark.parametrize("words", [("vm", "show", "w"), ("ssh", "w")])
+@pytest.mark.parametrize(
+    "words", [("vm", "show", "w"), ("ssh", "w"), ("vm", "snapshot", "restore", "web", "")]
+)
 def test_cpu_time_of_a_press_of_tab(place, monkeypatch, words):
     monkeypatch.setenv("_BANGER_COMPLETE", "bash")
     assert scaled_best([sys.executable, "-m", "banger_core", *words], 100) <= 100

@@ -15,5 +15,8 @@ _banger() {
     COMPREPLY=("${COMPREPLY[@]%%$'\t'*}")
     word=${words[last]}
     COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*[:=]}"}"}")
+    # Something follows these without a space
+    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[:=/] ]] && compopt -o nospace
+    return 0
 }
 complete -o default -F _banger banger

@@ -28,6 +28,13 @@ from banger_core.api import (
 if TYPE_CHECKING:
     from banger_dns.wiring.wire import Look, Wirer
 
+_RESOLVERS = ("systemd-resolved", "NetworkManager", "dnsmasq", "resolv.conf")
+
+
+def _resolvers(incomplete: str) -> list[str]:
+    return [name for name in _RESOLVERS if name.startswith(incomplete)]
+
+
 dns = Noun("dns", "Names of machines, and how this host finds them")
 
 
@@ -111,9 +118,10 @@ def wire(
         typer.Option(
             "--resolver",
             metavar="NAME",
-            help="systemd-resolved, NetworkManager, dnsmasq or resolv.conf. "
+            help=f"{', '.join(_RESOLVERS[:-1])} or {_RESOLVERS[-1]}. "
             "Default: the one that answers this host's programs.",
             show_default=False,
+            autocompletion=_resolvers,
         ),
     ] = "",
     reload: Annotated[
