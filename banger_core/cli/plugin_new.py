@@ -49,5 +49,5 @@ def new(
     say(str(made))
     place = shlex.quote(str(made))
     tell(f"try: banger plugin install --editable {place}")
-    tell(f"     banger plugin check {name}")
+    tell(f"     {TEMPLATES[kind].check_words(name)}")
     tell(f"     cd {place} && pip install --group test && pytest")

@@ -10,16 +10,27 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Template:
     """One kind. ``module`` is the file with the implementation, ``hook`` the one that the plugin
-    implements, ``summary`` one line about what the new plugin does.
+    implements, ``summary`` one line about what the new plugin does. ``examples`` are the options
+    with which ``banger plugin check NAME`` can run every suite.
     """
 
     module: str
     hook: str
     summary: str
+    examples: str = ""
+
+    def check_words(self, name: str) -> str:
+        """The command that tests the new plugin ``name`` where it is installed."""
+        return f"banger plugin check {name}{self.examples.format(name=name)}"
 
 
 TEMPLATES = {
-    "image-source": Template("source", "banger_image_sources", "Turns references into images"),
+    "image-source": Template(
+        "source",
+        "banger_image_sources",
+        "Turns references into images",
+        " --with ref={name}://hello --with missing={name}://no-such-image",
+    ),
     "kernel-provider": Template("kernels", "banger_kernel_providers", "Provides kernels by name"),
     "network": Template("network", "banger_networks", "Connects machines to their host"),
     "network-attachment": Template(

@@ -87,6 +87,7 @@ def _values(kind: str, name: str) -> Mapping[str, str]:
         "module": template.module,
         "hook": template.hook,
         "summary": template.summary,
+        "check": template.check_words(name),
         "banger": ".".join(__version__.split(".")[:2]),
     }
 

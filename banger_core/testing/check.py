@@ -26,7 +26,7 @@ from banger_core.plugins.index import Index, load_index
 from banger_core.plugins.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from banger_core.plugins.record import PluginRecord
 
@@ -101,15 +101,15 @@ def _suites(
             except BangerError as problem:
                 yield _finding("fail", subject, problem.summary, problem.cause)
                 continue
+            again = f"banger plugin check {plugin.name}"
             if isinstance(suite, str):
-                fix = f"banger plugin check {plugin.name} {suite}" if suite.startswith("-") else ""
-                why = "" if fix else suite
-                yield _finding("warn", subject, "not run", why or "the suite needs an example", fix)
-            else:
-                yield from _run(subject, suite, host=host)
+                fix = f"{again} {suite}"
+                yield _finding("warn", subject, "not run", "the suite needs an example", fix)
+                continue
+            yield from _run(subject, suite, again, host=host)
 
 
-def _run(subject: str, suite: type, *, host: bool) -> Iterable[Finding]:
+def _run(subject: str, suite: type, again: str, *, host: bool) -> Iterator[Finding]:
     """Run one suite in a pytest of its own making, far from anybody's configuration."""
     import pytest
 
@@ -130,20 +130,34 @@ def _run(subject: str, suite: type, *, host: bool) -> Iterable[Finding]:
             status = pytest.main(words, plugins=[results])
         sys.modules.pop("test_check", None)
     name = suite.__mro__[1].__name__
+    for test, why in results.failed:
+        yield _finding("fail", subject, test, why)
+    for what, options in dict.fromkeys(results.untold):
+        fix = f"{again} {options}" if options else f"run {name} in the plugin's own tests"
+        yield _finding("warn", subject, f"{name} is not whole", what, fix)
     if status == pytest.ExitCode.OK:
-        return [_finding("pass", subject, f"{name}: {results.passed} tests pass")]
-    if not results.failed:
-        why = f"pytest ended with {status}"
-        return [_finding("fail", subject, f"{name} could not be run", why)]
-    return [_finding("fail", subject, test, why) for test, why in results.failed]
+        yield _finding("pass", subject, f"{name}: {results.said()}")
+    elif not results.failed:
+        yield _finding("fail", subject, f"{name} could not be run", f"pytest ended with {status}")
 
 
 class _Results:
     """A plugin of pytest's that keeps what came out."""
 
     def __init__(self) -> None:
-        self.passed = 0
+        self.passed = self.left_out = 0
         self.failed: list[tuple[str, str]] = []
+        self.untold: list[tuple[str, str]] = []
+
+    def said(self) -> str:
+        """Say how many tests passed, and how many were not run."""
+        passed = "1 test passes" if self.passed == 1 else f"{self.passed} tests pass"
+        left_out = f"; with --host {self.left_out} more, which change this host for a moment"
+        return passed + left_out * bool(self.left_out)
+
+    def pytest_deselected(self, items: list[Any]) -> None:
+        """Count what was not run: without ``--host``."""
+        self.left_out += len(items)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Count what passed, keep what failed and why."""
@@ -151,7 +165,13 @@ class _Results:
             test = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
             crash = getattr(report.longrepr, "reprcrash", None)
             said = crash.message if crash else str(report.longrepr)
+            if crash and not said.startswith("Failed: "):
+                # It was not a suite that complained: this is where the plugin's code broke
+                said += f" ({Path(crash.path).name}, line {crash.lineno})"
             self.failed.append((test, " ".join(said.removeprefix("Failed: ").split())[:500]))
+        elif hasattr(report, "wasxfail"):
+            what, _, options = report.wasxfail.removeprefix("reason: ").partition("\n")
+            self.untold.append((what, options))
         elif report.when == "call" and report.passed:
             self.passed += 1
 

@@ -8,6 +8,7 @@ import pytest
 from package_environments import ROOT, call
 
 from banger_core.scaffold.kinds import TEMPLATES
+from banger_core.testing.suites import SUITES
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("packages")]
 
@@ -15,6 +16,13 @@ pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("packages")]
 def rows(environment):
     plugins = json.loads(environment.banger("plugin", "list", "--json"))
     return {plugin["name"]: plugin for plugin in plugins}
+
+
+def checked(environment, *words):
+    """What ``banger plugin check`` says, by what it says it of."""
+    said = json.loads(environment.banger("plugin", "check", *words, "--json"))
+    assert {each["level"] for each in said} <= {"pass", "warn"}, said
+    return [f"{each['level']} {each['message']}" for each in said]
 
 
 def test_new_plugins_of_every_kind_pass_their_tests(built, fresh):
@@ -32,6 +40,16 @@ def test_new_plugins_of_every_kind_pass_their_tests(built, fresh):
         said = call(environment.python.with_name("pytest"), "-q", cwd=environment.home / path)
         assert " passed" in said.strip().splitlines()[-1]
         assert "failed" not in said
+        *_, words = TEMPLATES[kind].check_words(f"acme-{kind}").partition(" check ")
+        suite = SUITES[TEMPLATES[kind].hook].__name__
+        weight, *suites = checked(environment, *words.split())
+        assert weight.startswith("pass importing ")
+        # There are no kernels in its directory yet
+        empty = kind == "kernel-provider"
+        assert [each.split(":")[0] for each in suites] == [
+            *[f"warn {suite} is not whole"] * empty,
+            f"pass {suite}",
+        ]
 
 
 @pytest.mark.parametrize("pip", [True, False], ids=["pip", "uv"])

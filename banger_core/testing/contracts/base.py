@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import pytest
 
@@ -43,6 +43,15 @@ class Contract:
         if not holds:
             place = self.written or f"banger_core/contracts.py, {self.contract}"
             pytest.fail(f"the contract asks that {what}\n({place}; docs/reference/hooks.md)")
+
+    def cannot_tell(self, what: str, options: str = "") -> NoReturn:
+        """Say that the author has to say more before this can be tested: ``what`` is the case, and
+        ``options`` those of ``banger plugin check`` that would help, which goes on without.
+        """
+        __tracebackhide__ = True
+        del options
+        self.asks(False, f"its suite can be run: {what}")
+        raise AssertionError(what)
 
     def survives_json(self, value: Any, what: str) -> None:
         """Ask that ``value`` comes back unchanged from JSON: the daemon stores it."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from banger_core.errors import Conflict, NotFound
-from banger_core.model import KernelFiles, KernelPin
+from banger_core.model import KernelEntry, KernelFiles, KernelPin
 from banger_core.testing.contracts.base import Contract
 
 if TYPE_CHECKING:
@@ -20,17 +20,28 @@ class KernelProviderContract(Contract):
     """Set ``make`` and ``name`` (a kernel that the provider offers)."""
 
     contract: ClassVar[str] = "KernelProvider"
-    name: str
+    name: str = ""
+
+    def test_every_kernel_is_listed_once(self, subject: Any, cx: FakeContext) -> None:
+        entries = asyncio.run(subject.available(cx))
+        for entry in entries:
+            self.asks(isinstance(entry, KernelEntry), f"available lists entries, not {entry!r}")
+            self.asks(entry.name, f"an entry has a name: {entry!r}")
+            self.survives_json(entry, "an entry")
+        names = [entry.name for entry in entries]
+        self.asks(len(set(names)) == len(names), f"no name is listed twice: {names}")
 
     def test_what_is_available_can_be_resolved(self, subject: Any, cx: FakeContext) -> None:
+        name = self._chosen(subject, cx)
         entries = asyncio.run(subject.available(cx))
         names = [entry.name for entry in entries if not entry.problem]
-        self.asks(self.name in names, f"available lists {self.name!r}, not only {names}")
+        self.asks(name in names, f"available lists {name!r}, not only {names}")
 
     def test_pin_says_exactly_which_kernel(self, subject: Any, cx: FakeContext) -> None:
-        pin = asyncio.run(subject.resolve(self.name, cx))
+        name = self._chosen(subject, cx)
+        pin = asyncio.run(subject.resolve(name, cx))
         self.asks(isinstance(pin, KernelPin), f"resolve returns a KernelPin, not {pin!r}")
-        self.asks(pin.name == self.name, f"the pin bears the name that was asked, not {pin.name}")
+        self.asks(pin.name == name, f"the pin bears the name that was asked, not {pin.name}")
         for field in ("provider", "version", "architecture"):
             self.asks(getattr(pin, field), f"the pin's {field} is not empty")
         self.is_digest(pin.digest, "the pin's digest")
@@ -52,11 +63,22 @@ class KernelProviderContract(Contract):
             )
         self.asks(files.modules is None or files.modules.is_dir(), "modules is a directory")
 
+    def _chosen(self, subject: Any, cx: FakeContext) -> str:
+        """The kernel that is tried."""
+        if not self.name:
+            entries = asyncio.run(subject.available(cx))
+            usable = [entry.name for entry in entries if not entry.problem]
+            if not usable:
+                self.cannot_tell("it offers no kernel here that could be tried")
+            self.cannot_tell("no kernel is named that could be tried", f"--with name={usable[0]}")
+        return self.name
+
     def _materialise(self, subject: Any, cx: FakeContext, into: Path) -> KernelFiles:
+        name = self._chosen(subject, cx)
         into.mkdir()
 
         async def materialise() -> KernelFiles:
-            pin = await subject.resolve(self.name, cx)
+            pin = await subject.resolve(name, cx)
             files: KernelFiles = await subject.materialise(pin, into, cx)
             return files
 
