@@ -246,6 +246,16 @@ class HostNetwork(Network, Protocol):
         """
 
 
+@runtime_checkable
+class ChangingNetwork(Network, Protocol):
+    """A network that can change what a VM may reach while it runs."""
+
+    async def change(self, plan: NetPlan, cx: Context) -> None:
+        """Make ``outbound`` and ``links`` of a VM that is up what ``plan`` says, all of it at one
+        moment or nothing; idempotent. Raises Conflict when it is not up.
+        """
+
+
 class NetworkAttachment(Protocol):
     """Acts when a VM joins or leaves its network (a DNS name, a firewall rule)."""
 

@@ -59,8 +59,9 @@ def show_network(
     row = fetch("networks", name)
     if as_json:
         show_json(row)
-    else:
-        show_details({key: plain(value) for key, value in row.items()})
+        return
+    links = [" - ".join(pair) for pair in row["links"]]
+    show_details({key: plain(value) for key, value in {**row, "links": links}.items()})
 
 
 @verb(forward, "list", aliases=("ls",))

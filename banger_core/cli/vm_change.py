@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from banger_core.cli import values
-from banger_core.cli.completers import label_keys
+from banger_core.cli.completers import label_keys, names_of
 from banger_core.cli.link import link
-from banger_core.cli.options import DiskSize, Labels, Memory, Nat, Quiet, Vcpu, VmRefs
+from banger_core.cli.options import DiskSize, Labels, Links, Memory, Nat, Quiet, Vcpu, VmRefs
 from banger_core.cli.several import each, each_vm
 from banger_core.client.client import url
 from banger_core.client.operations import Operation
@@ -31,6 +31,16 @@ def set_vm(
         typer.Option("--work-disk", metavar="SIZE", help="Its disk for /root.", show_default=False),
     ] = "",
     nat: Nat = None,
+    link_with: Links = [],  # noqa: B006
+    unlink: Annotated[
+        list[str],
+        typer.Option(
+            "--unlink",
+            metavar="VM",
+            help="Let it and that machine not reach each other. May be repeated.",
+            autocompletion=names_of("vms"),
+        ),
+    ] = [],  # noqa: B006
     label: Labels = [],  # noqa: B006  (typer reads defaults, nobody writes them)
     unlabel: Annotated[
         list[str],
@@ -42,8 +52,9 @@ def set_vm(
 ) -> int:
     """Change machines. What is not named stays as it is.
 
-    Labels can be changed at any time, everything else when a machine is stopped. Disks only
-    grow; their file systems follow at the next start.
+    Labels can be changed at any time, and on the network bridge links and the way out, too;
+    everything else when a machine is stopped. Disks only grow; their file systems follow at the
+    next start.
     """
     body: dict[str, Any] = {
         "vcpu": None if vcpu is None else values.cpus(vcpu),
@@ -51,6 +62,8 @@ def set_vm(
         "disk_size": values.size("--disk-size", disk_size) if disk_size else None,
         "work_disk": values.size("--work-disk", work_disk) if work_disk else None,
         "nat": nat,
+        "link": link_with,
+        "unlink": unlink,
         "labels": values.labels(label),
         "unlabel": unlabel,
     }

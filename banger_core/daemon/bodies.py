@@ -55,8 +55,8 @@ LabelValue = Annotated[str, Field(max_length=4096)]
 
 
 class SetVm(Body):
-    """Change a VM: what is null stays. Sizes in bytes; disks only grow. ``labels`` are added or
-    replaced, ``unlabel`` removes.
+    """Change a VM: what is null stays. Sizes in bytes; disks only grow. ``link`` and ``unlink`` are
+    names or ids of other VMs. ``labels`` are added or replaced, ``unlabel`` removes.
     """
 
     vcpu: int | None = Field(default=None, ge=1)
@@ -64,6 +64,8 @@ class SetVm(Body):
     disk_size: int | None = Field(default=None, ge=1)
     work_disk: int | None = Field(default=None, ge=1)
     nat: bool | None = None
+    link: tuple[Annotated[str, Field(max_length=255)], ...] = Field(default=(), max_length=100)
+    unlink: tuple[Annotated[str, Field(max_length=255)], ...] = Field(default=(), max_length=100)
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=1000)
     unlabel: tuple[LabelKey, ...] = Field(default=(), max_length=1000)
 

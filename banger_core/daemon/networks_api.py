@@ -14,6 +14,7 @@ from banger_core.engine.engine import Engine
 from banger_core.engine.forwards import publish, published, unpublish
 from banger_core.jsonable import to_json
 from banger_core.model import Publish, VmRecord
+from banger_core.plan.links import linked_with
 
 
 class PublishPort(Body):
@@ -42,7 +43,7 @@ def _networks(engine: Engine) -> list[Endpoint]:
             engine.registry.networks.declared(name),
             engine.registry.networks.owner(name),
         )
-        members = [vm.name for vm in engine.records.vms() if vm.plan.net.network == name]
+        members = [vm for vm in engine.records.vms() if vm.plan.net.network == name]
         return {
             "name": name,
             "summary": declared.summary,
@@ -50,7 +51,13 @@ def _networks(engine: Engine) -> list[Endpoint]:
             "distribution": owner.distribution,
             "requires": list(declared.requires),
             "default": name == engine.settings.vm.network,
-            "vms": sorted(members),
+            "vms": sorted(vm.name for vm in members),
+            "links": sorted(
+                [vm.name, other.name]
+                for vm in members
+                for other in linked_with(vm.plan.net, members)
+                if vm.name < other.name
+            ),
         }
 
     async def list_networks(_: Request) -> Response:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from banger_core.jsonable import to_json
 from banger_core.model import GUEST_SSH_PORT, ImagePin, ImageRecord, KernelEntry, VmRecord
+from banger_core.plan.links import linked_with
 from banger_core.plan.registered import problem_of
 
 if TYPE_CHECKING:
@@ -58,14 +59,10 @@ def vm_details(record: VmRecord, everybody: Iterable[VmRecord]) -> dict[str, Any
     """One VM, with what its image says about running programs, and those of ``everybody`` that
     it is linked with, whichever of the two was made first.
     """
-    pin, net = record.plan.image, record.plan.net
+    pin = record.plan.image
     return {
         **vm_view(record),
-        "links": sorted(
-            other.name
-            for other in everybody
-            if other.plan.net.tap in net.links or (net.tap and net.tap in other.plan.net.links)
-        ),
+        "links": sorted(other.name for other in linked_with(record.plan.net, everybody)),
         "platform": _platform(pin),
         "config": to_json(pin.config),
     }

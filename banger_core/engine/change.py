@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from banger_core.engine.build import disk_path
 from banger_core.engine.failpoints import afailpoint, register
+from banger_core.engine.live import KIND as LIVE
+from banger_core.engine.live import can_change, take_back, tell_network
 from banger_core.engine.operations import Operation, in_thread
+from banger_core.engine.relink import Relinked, find_others
 from banger_core.engine.startup import fit_disks
 from banger_core.errors import Conflict, UsageProblem
 from banger_core.model import VmRecord, VmRequest, VmState
@@ -26,8 +29,8 @@ SET_SAID = register("set.after_record", "a VM is recorded as changed, its disks 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What shall be different; None stays. Sizes in bytes. ``labels`` are added or replaced,
-    ``unlabel`` removes.
+    """What shall be different; None stays. Sizes in bytes. ``link`` and ``unlink`` are references
+    to other VMs. ``labels`` are added or replaced, ``unlabel`` removes.
     """
 
     vcpu: int | None = None
@@ -35,6 +38,8 @@ class Change:
     disk_size: int | None = None
     work_disk: int | None = None
     nat: bool | None = None
+    link: tuple[str, ...] = ()
+    unlink: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     unlabel: tuple[str, ...] = ()
 
@@ -45,36 +50,60 @@ async def change(engine: Engine, ref: str, wanted: Change, operation: Operation)
     Raises Conflict for what needs a stopped VM when it is not, UsageProblem for what is impossible
     and NoSpace for a disk that cannot grow.
     """
-    machines = engine.machines
-    async with machines.holding(ref) as record:
-        after = _changed(engine, record, wanted)
-        if after == record:
+    found = engine.records.vm(ref)
+    others = [vm.id for vm in find_others(engine, found, (*wanted.link, *wanted.unlink))]
+    async with engine.machines.all_locked([found.id, *others]):
+        record = engine.records.vm(found.id)
+        relinked = Relinked.of(engine, record, wanted.link, wanted.unlink)
+        after = _changed(engine, record, wanted, relinked.links)
+        if after == record and not relinked.others:
             operation.notice(f"{record.name} is like that already")
             return record
-        _check_state(record, after)
+        _check_state(engine, record, after)
         _warn_of_space(engine, record, after, operation)
-        machines.update(after)
-        try:
-            await afailpoint(SET_SAID)
-            directory = engine.paths.vm_state(record.id)
-            await in_thread(operation, partial(fit_disks, after, directory))
-        except BaseException:
-            # A disk that has grown meanwhile does no harm
-            machines.update(record)
-            raise
+        await _make_it_so(engine, record, after, relinked, operation)
         engine.events.publish("vm.changed", vm=record.id, operation=operation.id, name=record.name)
         return after
 
 
-def _changed(engine: Engine, record: VmRecord, wanted: Change) -> VmRecord:
+async def _make_it_so(
+    engine: Engine, record: VmRecord, after: VmRecord, relinked: Relinked, operation: Operation
+) -> None:
+    """Record it, fit the disks and tell the network of a VM that runs."""
+    net = record.plan.net
+    reaches = net != after.plan.net or relinked.others
+    intent = None
+    if reaches and can_change(engine, record):
+        intent = engine.intents.begin(record.id, LIVE, net.network)
+    try:
+        engine.records.update_vms([after, *relinked.after])
+        await afailpoint(SET_SAID)
+        directory = engine.paths.vm_state(record.id)
+        await in_thread(operation, partial(fit_disks, after, directory))
+        if intent is not None:
+            await tell_network(engine, after, operation)
+    except BaseException:
+        # A disk that has grown meanwhile does no harm
+        engine.records.update_vms([record, *relinked.others])
+        if intent is not None:
+            await take_back(engine, record)
+            engine.intents.remove(intent)
+        raise
+    if intent is not None:
+        engine.intents.remove(intent)
+
+
+def _changed(engine: Engine, record: VmRecord, wanted: Change, links: tuple[str, ...]) -> VmRecord:
     plan = record.plan
+    net = replace(plan.net, links=links)
     values: dict[str, Any] = {}
     if wanted.vcpu is not None:
         values["vcpu"] = check_vcpu(wanted.vcpu)
     if wanted.memory is not None:
         values["memory"] = check_memory(wanted.memory)
     if wanted.nat is not None:
-        values["net"] = replace(plan.net, outbound=_outbound(engine, record, nat=wanted.nat))
+        net = replace(net, outbound=_outbound(engine, record, nat=wanted.nat))
+    values["net"] = net
     labels = {**plan.labels, **wanted.labels}
     values["labels"] = {key: labels[key] for key in labels if key not in wanted.unlabel}
     grown = _grown(engine, record, wanted)
@@ -140,17 +169,19 @@ def _outbound(engine: Engine, record: VmRecord, *, nat: bool) -> bool:
     return nat
 
 
-def _check_state(record: VmRecord, after: VmRecord) -> None:
+def _check_state(engine: Engine, record: VmRecord, after: VmRecord) -> None:
     """Raise Conflict when the VM would have to be stopped for what changes."""
     if record.state in (VmState.STOPPED, VmState.FAILED):
         return
     old, new = record.plan, after.plan
+    fixed = not can_change(engine, record)
     parts = {
         "--vcpu": old.vcpu != new.vcpu,
         "--memory": old.memory != new.memory,
         "--disk-size": old.disk_size != new.disk_size,
         "--work-disk": old.work_disk != new.work_disk,
-        "--nat": old.net != new.net,
+        "--nat": fixed and old.net.outbound != new.net.outbound,
+        "--link": fixed and old.net.links != new.net.links,
     }
     if needing := [option for option, differs in parts.items() if differs]:
         raise Conflict(

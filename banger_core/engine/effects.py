@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RUN_KINDS = frozenset({"runtime", "network", "process", "attachment", "note", "standstill"})
+RUN_KINDS = frozenset(
+    {"runtime", "network", "process", "attachment", "note", "standstill", "change"}
+)
 """Effects of a running VM; the others stay as long as the VM exists."""
 
 SWAP_KINDS = frozenset({"disks"})
@@ -59,6 +61,7 @@ class Effects:
             "attachment": self._detach,
             "note": self._remove_note,
             "standstill": self._nothing,
+            "change": self._nothing,
             "disks": self._settle_disks,
         }
 
@@ -159,7 +162,7 @@ class Effects:
         await attachment.detach(record, self._engine.context(intent.subject, operation))
 
     async def _nothing(self, intent: Intent, _: Operation | None) -> None:
-        """What stood still has ended."""
+        """What stood still has ended, and what was being changed is no more."""
 
     async def _settle_disks(self, intent: Intent, _: Operation | None) -> None:
         if intent.is_done:

@@ -20,6 +20,7 @@ from banger_core.engine.snapshots import check_copies, check_needs, needs_of, sn
 from banger_core.engine.standstill import copy_disks, saved_machine, take
 from banger_core.errors import BangerError, GuestFailed
 from banger_core.model import GUEST_SSH_PORT, SshTarget, VmPlan, VmRecord, VmRequest, VmState
+from banger_core.plan.links import with_links
 from banger_core.plan.names import check_name, make_id, numbered_names
 from banger_core.plan.resolve import check_request
 
@@ -115,7 +116,7 @@ def _another(engine: Engine, plan: VmPlan, name: str) -> VmPlan:
         [vm.plan.net for vm in engine.records.vms()],
         engine.settings.plugin(network),
     )
-    net = replace(net, links=plan.net.links)
+    net = replace(net, links=with_links(plan.net, engine.records.vms()).links)
     return replace(plan, id=vm_id, name=name, net=net, ephemeral=False, lease=None)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from banger_core.engine.build import VmBuilder
 from banger_core.engine.effects import RUN_KINDS, SWAP_KINDS
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.helpers import Helpers
+from banger_core.engine.live import finish_change
 from banger_core.engine.operations import Operation, together
 from banger_core.engine.shutdown import shut_down
 from banger_core.engine.snapshots import delete_all
@@ -317,6 +318,15 @@ class MachineRoom:
         """Keep every other operation on that VM waiting meanwhile."""
         return self._locked(vm_id)
 
+    @asynccontextmanager
+    async def all_locked(self, vm_ids: Iterable[str]) -> AsyncIterator[None]:
+        """Keep every other operation on all of these VMs waiting meanwhile."""
+        async with AsyncExitStack() as stack:
+            # In one order, so that no two wait for each other
+            for vm_id in sorted(set(vm_ids)):
+                await stack.enter_async_context(self._locked(vm_id))
+            yield
+
     def busy(self, vm_id: str) -> bool:
         """Whether an operation on that VM is under way."""
         lock = self._locks.get(vm_id)
@@ -331,6 +341,7 @@ class MachineRoom:
         machine = await driver.adopt(record.launch, record.process, context)
         await self._let_go_on(record, machine)
         self.watch(record, machine)
+        await finish_change(self._engine, record)
         await self.starter.publish_again(record)
         if record.state is VmState.PAUSED:
             # The daemon may have died between saying it and doing it

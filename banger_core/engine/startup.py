@@ -33,6 +33,7 @@ from banger_core.model import (
     VmRecord,
     VmState,
 )
+from banger_core.plan.links import with_links
 from banger_core.plan.registered import check_kernel_files
 from banger_core.rootfs.disks import grow_disk
 from banger_core.store.content import room_in
@@ -201,7 +202,8 @@ class VmStarter:
         )
 
     async def _network_up(self, record: VmRecord, operation: Operation) -> None:
-        engine, net = self._engine, record.plan.net
+        engine = self._engine
+        net = with_links(record.plan.net, engine.records.vms())
         network = engine.registry.networks.load(net.network)
         await engine.effects.do(
             record.id,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from banger_core.errors import Conflict, NotFound, UsageProblem
+from banger_core.errors import Conflict, UsageProblem
 from banger_core.model import (
     GuestPin,
     ImagePin,
@@ -28,6 +28,7 @@ from banger_core.plan.limits import (
     check_vcpu,
     check_work_disk,
 )
+from banger_core.plan.links import find_linkable, taps
 from banger_core.plan.names import check_name, make_id, make_name
 from banger_core.plan.review import check_needs
 from banger_core.rootfs.build import FLOOR
@@ -35,9 +36,6 @@ from banger_core.rootfs.build import FLOOR
 if TYPE_CHECKING:
     from banger_core.config.settings import Settings
     from banger_core.plugins.registry import Registry
-
-
-TAP_KIND = "tap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +105,8 @@ def make_plan(
     net: NetPlan = registry.networks.load(network).plan(
         vm_id, request, [vm.plan.net for vm in existing], settings.plugin(network)
     )
-    net = replace(net, links=_links(request, net, existing))
+    if request.link:
+        net = replace(net, links=taps(find_linkable(net, request.link, existing)))
     if net.kind not in declared.networks:
         raise UsageProblem(
             f"driver {driver} cannot use network {network}",
@@ -138,23 +137,6 @@ def make_plan(
             settings.vm.work_disk or 0 if request.work_disk is None else request.work_disk
         ),
     )
-
-
-def _links(request: VmRequest, net: NetPlan, existing: Sequence[VmRecord]) -> tuple[str, ...]:
-    """The taps of the VMs that are to be linked. Raises NotFound and UsageProblem."""
-    if not request.link:
-        return ()
-    if net.kind != TAP_KIND:
-        raise UsageProblem(
-            f"the network {net.network} cannot link machines",
-            cause="each machine on it is on its own",
-            hints=["--network bridge"],
-        )
-    taps = {vm.name: vm.plan.net.tap for vm in existing if vm.plan.net.network == net.network}
-    for name in request.link:
-        if name not in taps:
-            raise NotFound(f"VM on the network {net.network}", name, taps)
-    return tuple(dict.fromkeys(taps[name] for name in request.link))
 
 
 def _disk_size(request: VmRequest, pins: Pins, settings: Settings) -> int:

@@ -20,6 +20,10 @@ Table = Literal["vms", "images"]
 
 _NOUNS: dict[Table, str] = {"vms": "VM", "images": "image"}
 
+_UPDATE_VM = (
+    "UPDATE vms SET name = ?, state = ?, image_id = ?, created_at = ?, record = ? WHERE id = ?"
+)
+
 
 class Records:
     """The VMs and images of one state. Every call is one committed transaction.
@@ -45,13 +49,17 @@ class Records:
         """Replace the VM with this id. Raises NotFound, and Conflict for a name that is taken."""
         ends = record.state in (VmState.STOPPED, VmState.FAILED, VmState.DELETING)
         changed = (self._settle if ends else self._write)(
-            "UPDATE vms SET name = ?, state = ?, image_id = ?, created_at = ?, record = ? "
-            "WHERE id = ?",
+            _UPDATE_VM,
             _vm_row(record),
             record,
         )
         if not changed:
             raise self._not_found("vms", record.id)
+
+    def update_vms(self, records: Iterable[VmRecord]) -> None:
+        """Replace the VMs with these ids, all of them or none."""
+        with self._database.transaction() as connection:
+            connection.executemany(_UPDATE_VM, map(_vm_row, records))
 
     def vm(self, ref: str) -> VmRecord:
         """Return a VM. Raises NotFound with the names there are, UsageProblem when ambiguous."""

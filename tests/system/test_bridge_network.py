@@ -149,12 +149,56 @@ def test_machines_on_a_bridge(banger, host, servers):
     ):
         assert counted[ids[name], why] > 0
 
+    walls_open_and_close(banger, host, at, ids)
+
     # A daemon that is killed leaves nothing that the next one does not find
     os.kill(banger.daemon_pid(), signal.SIGKILL)
-    for name in "cab":
+    for name in "ab":
         banger.ok("vm", "delete", "--force", name)
     with host.inside():
         assert everything() == before
+
+
+def walls_open_and_close(banger, host, at, ids):
+    """Links and ways out of machines that run; b is linked with a, and has a way out."""
+    as_made = rules(host)
+    banger.ok("vm", "set", "a", "--link", "c", "--nat")
+    banger.ok("vm", "set", "a", "--unlink", "b")
+    banger.ok("vm", "set", "b", "--no-nat")
+    assert banger.json("net", "show", "bridge")["links"] == [["a", "c"]]
+    assert ask(banger, "a", at["b"], at["c"], OUTSIDE) == {
+        at["b"]: "closed",
+        at["c"]: f"seen from {at['a']}",
+        OUTSIDE: "seen from 198.51.100.1",
+    }
+    assert ask(banger, "b", at["a"], OUTSIDE) == {at["a"]: "closed", OUTSIDE: "closed"}
+
+    # As it is now it stays, over the end of a daemon and of a machine
+    changed = rules(host)
+    os.kill(banger.daemon_pid(), signal.SIGKILL)
+    banger.ok("vm", "restart", "--force", "c")
+    assert rules(host) == changed
+    assert ask(banger, "c", at["a"], at["b"], OUTSIDE) == {
+        at["a"]: f"seen from {at['c']}",
+        at["b"]: "closed",
+        OUTSIDE: "closed",
+    }
+
+    # Nothing is left of it, from whichever side it is taken back, and of a link to who is gone
+    banger.ok("vm", "set", "c", "--unlink", "a")
+    banger.ok("vm", "set", "a", "--link", "b", "--no-nat")
+    banger.ok("vm", "set", "b", "--nat")
+    assert rules(host) == as_made
+    banger.ok("vm", "set", "a", "--link", "c")
+    banger.ok("vm", "delete", "--force", "c")
+    assert ids["c"] not in rules(host)
+    assert banger.json("vm", "show", "a")["links"] == ["b"]
+
+
+def rules(host):
+    """All rules there are, without what they counted."""
+    with host.inside():
+        return re.sub(r"packets \d+ bytes \d+", "", everything()[0])
 
 
 def test_what_is_refused_is_refused_before_anything_is_made(banger, host):

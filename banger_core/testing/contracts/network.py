@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from banger_core.contracts import HostNetwork
+from banger_core.contracts import ChangingNetwork, HostNetwork
+from banger_core.errors import Conflict
 from banger_core.model import NetPlan, VmRequest
 from banger_core.testing.contracts.base import Contract
 
@@ -67,6 +69,24 @@ class NetworkContract(Contract):
                 await subject.down(plan, cx)
 
         asyncio.run(repeat())
+
+    @pytest.mark.changes_host
+    def test_what_is_up_can_be_changed(self, subject: Any, cx: FakeContext) -> None:
+        if not isinstance(subject, ChangingNetwork):
+            pytest.skip("what a VM may reach is settled when it starts")
+
+        async def change() -> None:
+            plan = subject.plan(_IDS[0], VmRequest(), [], self.settings)
+            try:
+                await subject.up(plan, cx)
+                for outbound in (True, False, False):
+                    await subject.change(replace(plan, outbound=outbound), cx)
+            finally:
+                await subject.down(plan, cx)
+            with pytest.raises(Conflict):
+                await subject.change(plan, cx)
+
+        asyncio.run(change())
 
     @pytest.mark.changes_host
     def test_down_works_without_up(self, subject: Any, cx: FakeContext) -> None:

@@ -31,6 +31,56 @@ def test_everything_is_as_before_when_all_are_gone(host, do):
     assert everything() == before
 
 
+def test_what_a_machine_may_reach_changes_while_it_is_connected(host, do):
+    before = everything()
+    do("connect", port(A))
+    do("connect", port(B))
+    apart = everything()
+    do("change", port(B, links=LINKED["links"], outbound=True))
+    changed = everything()
+    assert f'"bgr{A:012x}" . "bgr{B:012x}"' in changed[0]
+    assert changed[1:] == apart[1:]
+    do("change", port(B, links=LINKED["links"], outbound=True))
+    assert everything() == changed
+    do("change", port(B))
+    assert everything() == apart
+    # From the other side, and with one who is not there
+    do("change", port(A, links=[f"bgr{B:012x}", "bgr000000000009"]))
+    assert "000000000009" not in everything()[0]
+    do("change", port(B))
+    assert everything() == apart
+    do("disconnect", port(A))
+    do("disconnect", port(B))
+    assert everything() == before
+
+
+def test_a_link_is_there_as_long_as_both_are(host, do):
+    do("connect", port(B, **LINKED))
+    alone = everything()[0]
+    assert f"bgr{A:012x}" not in alone
+    do("connect", port(A, links=[f"bgr{B:012x}"]))
+    assert f'"bgr{A:012x}" . "bgr{B:012x}"' in everything()[0]
+    do("disconnect", port(A))
+    assert everything()[0] == alone
+    do("disconnect", port(B))
+
+
+def test_who_is_not_connected_is_not_changed(host, do):
+    before = everything()
+    for _ in range(2):
+        with pytest.raises(Refused, match="is not connected") as problem:
+            do("change", port(B, **LINKED))
+        assert problem.value.kind == "conflict"
+    assert everything() == before
+    do("connect", port(B))
+    there = everything()
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+    with pytest.raises(Refused, match="forwards no packets"):
+        do("change", port(B, outbound=True))
+    assert everything() == there
+    do("disconnect", port(B))
+
+
 STEPS = [
     "make_bridge",
     "apply",
@@ -241,8 +291,12 @@ def helper(*arguments, stdin=b"", **env):
 @pytest.mark.parametrize(
     ("arguments", "stdin", "summary"),
     [
-        ((), b"{}", "usage: banger-bridge-helper check|connect|disconnect|sweep|counters"),
-        (("flush",), b"{}", "usage: banger-bridge-helper check|connect|disconnect|sweep|counters"),
+        ((), b"{}", "usage: banger-bridge-helper check|connect|change|disconnect|sweep|counters"),
+        (
+            ("flush",),
+            b"{}",
+            "usage: banger-bridge-helper check|connect|change|disconnect|sweep|counters",
+        ),
         (("check", "check"), b"{}", "usage: "),
         (("check",), b"", "stdin is not a JSON object"),
         (("check",), b"[]", "stdin is not a JSON object"),

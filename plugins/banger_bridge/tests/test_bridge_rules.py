@@ -14,6 +14,9 @@ from banger_bridge.helper.checks import read_bridge, read_port
 GOLDEN = Path(__file__).parent / "golden"
 MAKE = {
     "connect.nft": rules.connect,
+    "change.nft": lambda bridge, port: (
+        rules.tables(bridge) + rules.change(bridge, port, ["bgr000000000006", "bgr000000000007"])
+    ),
     "disconnect.nft": rules.disconnect,
     "remove.nft": lambda bridge, _: rules.remove(bridge),
 }

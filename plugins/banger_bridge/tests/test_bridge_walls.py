@@ -117,11 +117,32 @@ def test_only_linked_vms_reach_each_other(join, do, bridged_frames_are_routed):
     assert drops(do, C)["isolated"] == before.get("isolated", 0) + 6
     assert do("counters", BRIDGE)["counters"]["around"]["packets"] == 4
 
-    # A link is its maker's: it goes with that one, and nobody else's does
+    # It goes with either, and nobody else's does
     a.received(), b.received()
     do("disconnect", port(B, links=[f"bgr{A:012x}"]))
     a.send(ethernet(a.mac, EVERYBODY, ARP, arp(1, a.mac, a.ip, b.ip)))
     assert "isolated" in drops(do, A)
+
+
+def test_walls_open_and_close_while_machines_run(join, do):
+    a, b = join(A), join(B)
+    outside = ethernet(b.mac, GATEWAY_MAC, IPV4, udp4(b.ip, bytes([198, 51, 100, 2])))
+    b.send(frame4(b, a))
+    b.send(outside)
+    kept_back = drops(do, B)
+    assert (kept_back["isolated"], kept_back["outbound"]) == (1, 1)
+    do("change", port(B, links=[f"bgr{A:012x}"], outbound=True))
+    assert arrives(b, a, frame4(b, a))
+    assert arrives(a, b, frame4(a, b))
+    b.send(outside)
+    # Nothing is counted anew, and nothing is kept back
+    assert drops(do, B) == kept_back
+    do("change", port(B))
+    b.send(frame4(b, a))
+    b.send(outside)
+    again = drops(do, B)
+    assert again["isolated"] == kept_back["isolated"] + 1
+    assert again["outbound"] == kept_back["outbound"] + 1
 
 
 def lies(b, a, c):

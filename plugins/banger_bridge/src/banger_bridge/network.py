@@ -1,4 +1,4 @@
-"""The network (``contracts.HostNetwork``)."""
+"""The network (``contracts.HostNetwork`` and ``contracts.ChangingNetwork``)."""
 
 from __future__ import annotations
 
@@ -94,6 +94,10 @@ class BridgeNetwork:
     async def up(self, plan: NetPlan, cx: Context) -> None:
         """Make the bridge where there is none, the VM's walls and its tap. Idempotent."""
         await ask("connect", cx, **_port(plan))
+
+    async def change(self, plan: NetPlan, cx: Context) -> None:
+        """Open or close the way out of a VM that is up, and make its links those of ``plan``."""
+        await ask("change", cx, **_port(plan))
 
     async def down(self, plan: NetPlan, cx: Context) -> None:
         """Remove tap and walls, and the bridge with the last of them. Idempotent."""

@@ -7,12 +7,13 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from banger_bridge.helper import host, interfaces, rules
-from banger_bridge.helper.checks import Bridge, Refused, read_bridge, read_port, read_taps
+from banger_bridge.helper.checks import Bridge, Port, Refused, read_bridge, read_port, read_taps
 from banger_bridge.helper.commands import apply, run
-from banger_bridge.helper.remembered import remembered
+from banger_bridge.helper.remembered import connected, linked, remembered
 
 _PATIENCE = 15.0
 
@@ -37,9 +38,34 @@ def connect(asked: Mapping[str, Any], caller: int | None) -> dict[str, Any]:
         if port.outbound:
             host.check_forwarding()
         interfaces.make_bridge(bridge)
-        apply(rules.connect(bridge, port))
+        apply(rules.connect(bridge, _with_the_connected(bridge, port), linked(bridge, port.tap)))
         interfaces.make_tap(bridge, port)
     return {}
+
+
+def change(asked: Mapping[str, Any], caller: int | None) -> dict[str, Any]:
+    """Change the way out and the links of a VM that is on its bridge."""
+    bridge = read_bridge(asked, caller)
+    port = read_port(asked, bridge)
+    with _alone(bridge):
+        interfaces.check_bridge(bridge)
+        if port.tap not in connected(bridge):
+            raise Refused(
+                f"{port.tap} is not connected",
+                cause=f"the walls of {bridge.name} know of no such machine",
+                hints=("banger doctor", "banger vm restart NAME"),
+                kind="conflict",
+            )
+        if port.outbound:
+            host.check_forwarding()
+        apply(rules.change(bridge, _with_the_connected(bridge, port), linked(bridge, port.tap)))
+    return {}
+
+
+def _with_the_connected(bridge: Bridge, port: Port) -> Port:
+    """Whoever comes later brings the link along; whoever goes takes it away."""
+    there = connected(bridge) if port.links else set()
+    return replace(port, links=tuple(each for each in port.links if each in there))
 
 
 def disconnect(asked: Mapping[str, Any], caller: int | None) -> dict[str, Any]:
@@ -54,7 +80,7 @@ def disconnect(asked: Mapping[str, Any], caller: int | None) -> dict[str, Any]:
         if interfaces.is_strange(bridge):
             return {}
         if interfaces.ports(bridge):
-            apply(rules.disconnect(bridge, port))
+            apply(rules.disconnect(bridge, port, linked(bridge, port.tap)))
         else:
             _remove(bridge)
     return {}
@@ -86,7 +112,7 @@ def _walls_of_nobody(bridge: Bridge, keep: set[str]) -> list[str]:
         return [bridge.name]
     for port in remembered(bridge):
         if port.tap not in keep:
-            apply(rules.disconnect(bridge, port))
+            apply(rules.disconnect(bridge, port, linked(bridge, port.tap)))
     return []
 
 
@@ -104,6 +130,7 @@ def counters(asked: Mapping[str, Any], caller: int | None) -> dict[str, Any]:
 OPERATIONS = {
     "check": check,
     "connect": connect,
+    "change": change,
     "disconnect": disconnect,
     "sweep": sweep,
     "counters": counters,

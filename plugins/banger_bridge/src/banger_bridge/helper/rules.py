@@ -9,6 +9,8 @@ banger's own; what is accepted here can still be refused by anybody else's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv6Address
 
 from banger_bridge.helper.checks import Bridge, Port
@@ -131,16 +133,32 @@ mld2-listener-report }} drop
 """
 
 
-def connect(bridge: Bridge, port: Port) -> str:
+def connect(bridge: Bridge, port: Port, linked: Iterable[str] = ()) -> str:
     """Return the transaction that makes the walls of ``bridge``, where they are not there, and
     puts ``port`` behind them; done again, it changes nothing but the counters of ``port``.
+    ``linked`` are the taps that it was linked with until now.
     """
-    return tables(bridge) + _forget(bridge, port) + _rules(bridge) + _remember(bridge, port)
+    forget = _forget(bridge, port, linked)
+    return tables(bridge) + forget + _rules(bridge) + _remember(bridge, port)
 
 
-def disconnect(bridge: Bridge, port: Port) -> str:
-    """Return the transaction that removes every trace of ``port``, whatever there is of it."""
-    return tables(bridge) + _forget(bridge, port)
+def disconnect(bridge: Bridge, port: Port, linked: Iterable[str] = ()) -> str:
+    """Return the transaction that removes every trace of ``port``, whatever there is of it, and
+    its links with the taps in ``linked``.
+    """
+    return tables(bridge) + _forget(bridge, port, linked)
+
+
+def change(bridge: Bridge, port: Port, linked: Iterable[str]) -> str:
+    """Return the transaction that makes the way out and the links of a connected ``port`` what it
+    says; ``linked`` are the taps that it was linked with until now.
+    """
+    way = _outbound(bridge, port)
+    lines = [f"add element {way}"] + [f"delete element {way}"] * (not port.outbound)
+    for element in _pairs(bridge, port.tap, (each for each in linked if each not in port.links)):
+        lines += [f"add element {element}", f"delete element {element}"]
+    lines += [f"add element {each}" for each in _pairs(bridge, port.tap, port.links)]
+    return "\n".join(lines) + "\n"
 
 
 def remove(bridge: Bridge) -> str:
@@ -180,14 +198,15 @@ def _remember(bridge: Bridge, port: Port) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _forget(bridge: Bridge, port: Port) -> str:
+def _forget(bridge: Bridge, port: Port, linked: Iterable[str]) -> str:
     """Elements, chain and counters are added first where they are missing: nft has no way to
     delete what may not be there before its version 1.0.7.
     """
     table, tap = bridge.table, port.tap
     lines = [f"add counter {_family(why)} {table} {tap}-{why}" for why in REASONS]
     lines.append(f"add chain bridge {table} {tap}")
-    for element in _elements(bridge, port, every=True):
+    was = replace(port, links=tuple(dict.fromkeys((*port.links, *linked))))
+    for element in _elements(bridge, was, every=True):
         lines += [f"add element {element}", f"delete element {element}"]
     lines += [f"flush chain bridge {table} {tap}", f"delete chain bridge {table} {tap}"]
     lines += [f"delete counter {_family(why)} {table} {tap}-{why}" for why in REASONS]
@@ -208,13 +227,23 @@ def _elements(bridge: Bridge, port: Port, *, every: bool = False) -> list[str]:
         ),
     ]
     if port.outbound or every:
-        found.append(f"inet {table} outbound {{ {mac} }}")
+        found.append(_outbound(bridge, port))
     if port.host_access or every:
         found.append(f"inet {table} to_host {{ {mac} }}")
-    for other in port.links:
-        found.append(f'bridge {table} links {{ "{tap}" . "{other}" }}')
-        found.append(f'bridge {table} links {{ "{other}" . "{tap}" }}')
-    return found
+    return found + _pairs(bridge, tap, port.links)
+
+
+def _outbound(bridge: Bridge, port: Port) -> str:
+    return f"inet {bridge.table} outbound {{ {port.mac} }}"
+
+
+def _pairs(bridge: Bridge, tap: str, others: Iterable[str]) -> list[str]:
+    """Links, which are for both ways."""
+    return [
+        f'bridge {bridge.table} links {{ "{one}" . "{two}" }}'
+        for other in others
+        for one, two in ((tap, other), (other, tap))
+    ]
 
 
 def _guard(bridge: Bridge, port: Port) -> str:
