@@ -437,7 +437,9 @@ class ImageRecord:
 
     @property
     def work_seed(self) -> Path:
-        """What work disks are clones of: its ``/root``. Only images made of layers have one."""
+        """What work disks of a managed image are clones of: its ``/root``. Images made of layers
+        have it from the beginning, others from the first work disk on.
+        """
         return self.directory / "work-seed.ext4"
 
     @property

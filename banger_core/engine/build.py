@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from banger_core.config.paths import secure_dir
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, in_thread, together
 from banger_core.guest.hostkey import make_host_key
@@ -16,8 +17,16 @@ from banger_core.model import ImageRecord, KernelFiles, VmPlan, VmRecord
 from banger_core.plan.choose import same_kernel
 from banger_core.plan.limits import check_disk, check_growth
 from banger_core.plan.registered import check_files
-from banger_core.rootfs.disks import clone_disk, make_work_disk, prune_seeds, seed_for
+from banger_core.rootfs.disks import (
+    clone_disk,
+    make_once,
+    make_work_disk,
+    prune_seeds,
+    seed_for,
+)
+from banger_core.rootfs.ext4.tools import Identity
 from banger_core.rootfs.qcow2 import backing_file
+from banger_core.rootfs.workseed import extract_work_seed
 
 if TYPE_CHECKING:
     from banger_core.engine.engine import Engine
@@ -83,15 +92,13 @@ class VmBuilder:
     async def _work_disk(
         self, plan: VmPlan, image: ImageRecord, directory: Path, operation: Operation
     ) -> None:
-        """A clone of the image's seed; of an image without one, an empty disk, to which the guest
+        """A clone of the image's seed; where there can be none, an empty disk, to which the guest
         copies /root when it first boots.
         """
         if place := work_disk_path(directory, plan):
             check_growth("work-disk", 0, plan.work_disk, directory)
-            work = partial(make_work_disk, place, plan.work_disk)
-            if image.work_seed.exists():
-                work = partial(_clone_work_seed, image, place, plan.work_disk)
-            await in_thread(operation, work)
+            async with self._engine.images.changing(image.id) if image.host else nullcontext():
+                await in_thread(operation, partial(_make_work_disk, plan, image, place))
 
     def _bases(self, image: ImageRecord) -> Iterator[Path]:
         """What the disks of the VMs made of ``image`` are clones of."""
@@ -116,9 +123,22 @@ class VmBuilder:
             await self._engine.kernels.place(plan.kernel, directory / "kernel", operation)
 
 
-def _clone_work_seed(image: ImageRecord, place: Path, size: int) -> None:
-    seed = seed_for(image.work_seed, size, image.directory / "seeds", option="--work-disk")
-    clone_disk(seed, place, format="raw", size=size)
+def _make_work_disk(plan: VmPlan, image: ImageRecord, place: Path) -> None:
+    rootfs, seed, cache = image.rootfs, image.work_seed, image.directory / "seeds"
+    if image.host:
+        # The user's own file may change at any time: what is read is the copy that disks are of
+        rootfs = seed_for(rootfs, plan.disk_size, cache, foreign=True)
+        cache = secure_dir(image.directory / "work-seeds")
+        seed = cache / rootfs.name
+    names = Identity.derive(f"{image.pin.digest} work {seed.name}".encode())
+    make_once(seed, lambda: extract_work_seed(rootfs, seed, names))
+    if not seed.exists():
+        make_work_disk(place, plan.work_disk)
+        return
+    resized = seed_for(seed, plan.work_disk, cache, option="--work-disk")
+    clone_disk(resized, place, format="raw", size=plan.work_disk)
+    if image.host:
+        prune_seeds(cache, [seed, resized])
 
 
 def disk_path(directory: Path, plan: VmPlan) -> Path:

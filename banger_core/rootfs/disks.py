@@ -99,11 +99,18 @@ def seed_for(
         version = hashlib.sha256(os.pread(file.fileno(), 1024, 1024))
     version.update(f"{facts.st_ino} {facts.st_size} {facts.st_mtime_ns}".encode())
     seed = cache / f"{version.hexdigest()[:16]}-{size}.ext4"
-    if not seed.exists():
-        with _locked(cache / f"{seed.name}.lock"):
-            if not seed.exists():
-                _make_seed(base, seed, size, option)
+    make_once(seed, lambda: _make_seed(base, seed, size, option))
     return seed
+
+
+def make_once(path: Path, make: Callable[[], object]) -> None:
+    """Let ``make`` make ``path``, unless it is there; who asks meanwhile, in whatever process,
+    waits for it.
+    """
+    if not path.exists():
+        with _locked(path.with_name(f"{path.name}.lock")):
+            if not path.exists():
+                make()
 
 
 def prune_seeds(cache: Path, used: Iterable[Path]) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from banger_core.errors import HostileInput, IntegrityError
 from banger_core.model import EntryKind
-from banger_core.rootfs.ext4 import BLOCK
+from banger_core.rootfs.ext4 import BLOCK, Unreadable
+from banger_core.rootfs.ext4.reader import DirectoryReader
 from banger_core.rootfs.ext4.sizing import size_for
 from banger_core.rootfs.ext4.tools import Identity, make_empty, seal
 from banger_core.rootfs.ext4.writer import DoesNotFit, Ext4Writer
 from banger_core.rootfs.nodes import Node
 from banger_core.rootfs.partial import publishing
+
+log = logging.getLogger(__name__)
 
 HOME = b"root"
 """The directory, in the image's root and in that of the work disk."""
@@ -31,8 +36,30 @@ def write_work_seed(root: Node, rootfs: Path, out: Path, names: Identity) -> Non
     Raises HostNotReady and NoSpace; ``out`` is there whole or not at all.
     """
     home = (root.children or {}).get(HOME)
-    if home is None or home.children is None:
-        return
+    if home is not None and home.children is not None:
+        _write(home, rootfs, BLOCK, out, names)
+
+
+def extract_work_seed(rootfs: Path, out: Path, names: Identity) -> bool:
+    """Write a seed to ``out`` of what the finished root file system ``rootfs``, whoever made it,
+    has in ``/root``; False where that is no directory, or nothing that can be read for certain.
+
+    The file must not change meanwhile. Raises HostNotReady and NoSpace; ``out`` is there whole or
+    not at all.
+    """
+    try:
+        with rootfs.open("rb") as file:
+            reader = DirectoryReader(file.fileno())
+            home = reader.read(HOME)
+        if home is not None:
+            _write(home, rootfs, reader.block, out, names)
+    except (Unreadable, HostileInput, IntegrityError) as problem:
+        log.debug("no seed of work disks out of %s: %s", rootfs, problem)
+        return False
+    return home is not None
+
+
+def _write(home: Node, rootfs: Path, block: int, out: Path, names: Identity) -> None:
     with publishing(out) as temporary:
         size, inodes = _SIZE, 0
         while True:
@@ -40,7 +67,7 @@ def write_work_seed(root: Node, rootfs: Path, out: Path, names: Identity) -> Non
             os.truncate(temporary, size)
             make_empty(temporary, names, inodes, label=LABEL)
             try:
-                _fill(temporary, home, rootfs)
+                _fill(temporary, home, rootfs, block)
                 break
             except DoesNotFit as problem:
                 needed, inodes = size_for(temporary, size, problem)
@@ -48,17 +75,17 @@ def write_work_seed(root: Node, rootfs: Path, out: Path, names: Identity) -> Non
         seal(temporary)
 
 
-def _fill(seed: Path, home: Node, rootfs: Path) -> None:
+def _fill(seed: Path, home: Node, rootfs: Path, block: int) -> None:
     root = Node(EntryKind.DIRECTORY, 0o755, 0)
     root.links = 1
     root.mtime_ns = home.mtime_ns
     with rootfs.open("rb") as source, seed.open("r+b") as disk:
         writer = Ext4Writer(disk.fileno())
-        root.children = {HOME: _copied(home, writer, source.fileno())}
+        root.children = {HOME: _copied(home, writer, source.fileno(), block)}
         writer.finish(root)
 
 
-def _copied(home: Node, writer: Ext4Writer, rootfs: int) -> Node:
+def _copied(home: Node, writer: Ext4Writer, rootfs: int, block: int) -> Node:
     """Return ``home`` with all that is below it; names of a file elsewhere do not count."""
     copies: dict[Node, Node] = {}
     top = _like(home)
@@ -71,7 +98,7 @@ def _copied(home: Node, writer: Ext4Writer, rootfs: int) -> Node:
             if copy is None:
                 copy = copies[child] = _like(child)
                 if child.kind is EntryKind.FILE:
-                    writer.write_file(copy, _content(child, rootfs))
+                    writer.write_file(copy, _content(child, rootfs, block))
                 elif child.children is not None:
                     to_do.append((child.children, copy))
             copy.links += 1
@@ -88,16 +115,22 @@ def _like(node: Node) -> Node:
     return new
 
 
-def _content(node: Node, rootfs: int) -> Iterator[bytes | int]:
+def _content(node: Node, rootfs: int, block: int) -> Iterator[bytes | int]:
     """Yield what a file holds, and how many bytes its holes have."""
     at = 0
     for logical, start, blocks in node.extents:
-        if hole := logical * BLOCK - at:
+        if hole := logical * block - at:
             yield hole
-        at = min(logical * BLOCK + blocks * BLOCK, node.size)
-        place, left = start * BLOCK, at - logical * BLOCK
+        at = min((logical + blocks) * block, node.size)
+        place, left = start * block, at - logical * block
         while left > 0:
             data = os.pread(rootfs, min(left, _READ), place)
+            if not data:
+                raise IntegrityError(
+                    "the root file system became shorter while it was read",
+                    cause="somebody else writes to it",
+                    hints=["run the command again when nobody writes to it"],
+                )
             yield data
             place, left = place + len(data), left - len(data)
     if node.size > at:

@@ -31,12 +31,15 @@ printf 'Filename: ./made-here.deb\\nSize: %s\\nSHA256: %s\\n' \\
 rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
 echo 'deb [trusted=yes] copy:/srv ./' >/etc/apt/sources.list
 echo somebody >/etc/machine-id
+echo left >/root/here
 echo secret >/etc/ssh/ssh_host_test_key
 echo "this is heard"
 echo "and this" >&2
 """
 
 LOOK = """
+cat /root/here
+grep -c '^/dev/vdc /root ' /proc/mounts
 cat /usr/share/made-here/text
 ls /etc/ssh/ssh_host_test_key /run/banger-build 2>/dev/null
 cat /etc/machine-id
@@ -100,14 +103,27 @@ def bundle(banger, built, place):
 
 
 def look(banger, image):
-    out = banger.ok("vm", "run", "--rm", "-q", "--name", "looks", image, "--", "sh", "-c", LOOK)
-    return out.split()
+    """What is in a machine with a disk for /root, after what shows that it is there."""
+    out = banger.ok("vm", "run", "--rm", "-q", "--name", "looks", "--work-disk", "128M", image,
+                    "--", "sh", "-c", LOOK)  # fmt: skip
+    left, mounted, *more = out.split()
+    assert (left, mounted) == ("left", "1")
+    return more
+
+
+def seeds(banger, image, pattern):
+    """The seeds of work disks that an image has."""
+    place = banger.state / "images" / banger.json("image", "show", image)["id"]
+    return sorted(place.glob(pattern))
 
 
 def test_a_machine_of_a_built_and_carried_image(banger, bundle):
     shown = banger.json("image", "show", "carried")
     assert shown["kind"] == "managed"
+    assert not seeds(banger, "carried", "work-seed.ext4")
     text, *identity, others, name, kernel = look(banger, "carried")
+    # Real kernels wrote what it is made of
+    assert seeds(banger, "carried", "work-seed.ext4")
     assert text == "installed"
     # Systemd makes a new one; without it the file stays empty
     assert len(identity) <= 1
@@ -127,6 +143,7 @@ def test_a_machine_of_a_registered_image(banger, bundle, place):
     banger.ok("image", "register", "--name", "own", "--rootfs", str(rootfs),
               "--kernel-ref", names[0])  # fmt: skip
     assert look(banger, "own")[0] == "installed"
+    assert seeds(banger, "own", "work-seeds/*.ext4")
     after = rootfs.stat()
     assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size)
     banger.ok("image", "delete", "own")

@@ -6,11 +6,11 @@ e2fsck makes hashed directories of the large ones afterwards.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from banger_core.model import EntryKind
-from banger_core.rootfs.ext4 import BLOCK
+from banger_core.rootfs.ext4 import BLOCK, Unreadable
 
 FILE_TYPES = {
     EntryKind.FILE: 1,
@@ -25,6 +25,7 @@ _ROOM = BLOCK - 12
 """The last twelve bytes stay free for the block's checksum."""
 
 _ENTRY = struct.Struct("<IHBB")
+_LEAST = 12
 
 
 class Row(NamedTuple):
@@ -49,6 +50,22 @@ def pack_directory(rows: Iterable[Row]) -> bytes:
         block += name.ljust(size - 8, b"\0")
     blocks.append(_closed(block, last))
     return b"".join(blocks)
+
+
+def unpack_directory(block: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (inode, name) of what a directory's block holds; one of an index holds nothing, as it
+    seems, which is what it is made to seem. Raises Unreadable.
+    """
+    at = 0
+    while at < len(block):
+        if len(block) - at < _LEAST:
+            raise Unreadable("a directory is damaged")
+        inode, step, length, _ = _ENTRY.unpack_from(block, at)
+        if step < max(_LEAST, 8 + length) or step % 4 or at + step > len(block):
+            raise Unreadable("a directory is damaged")
+        if inode:
+            yield inode, block[at + 8 : at + 8 + length]
+        at += step
 
 
 def _closed(block: bytearray, last: int) -> bytes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from banger_core.rootfs.ext4 import BLOCK
+from banger_core.rootfs.ext4 import BLOCK, Unreadable
 from banger_core.rootfs.ext4.blocks import Run
 from banger_core.rootfs.nodes import Extent
 
@@ -16,6 +16,7 @@ LONGEST = 32768
 IN_INODE = 4
 IN_BLOCK = (BLOCK - 12) // 12
 
+_DEEPEST = 5
 _MAGIC = 0xF30A
 _HEADER = struct.Struct("<HHHHI")
 _LEAF = struct.Struct("<IHHI")
@@ -95,6 +96,31 @@ def pack_tree(extents: tuple[Extent, ...], storage: Storage) -> tuple[bytes, lis
             starts.append(firsts[part][0])
         entries, firsts, depth = packed, starts, depth + 1
     return _node(entries, IN_INODE, depth).ljust(60, b"\0"), used
+
+
+def unpack_tree(
+    node: bytes, fetch: Callable[[int], bytes], depth: int | None = None
+) -> Iterator[Extent]:
+    """Yield the extents in the tree that ``node`` (of an inode: 60 bytes) is the root of, in the
+    order they are in; those that are not written yet have more than ``LONGEST`` blocks, which is
+    how they are marked.
+
+    ``fetch`` gives one block; it decides how many are too many. Raises Unreadable.
+    """
+    magic, entries, room, level, _ = _HEADER.unpack_from(node)
+    if (
+        magic != _MAGIC
+        or not entries <= room <= (len(node) - _HEADER.size) // _LEAF.size
+        or (level > _DEEPEST if depth is None else level != depth or not entries)
+    ):
+        raise Unreadable("a tree of extents is damaged")
+    for at in range(_HEADER.size, _HEADER.size + entries * _LEAF.size, _LEAF.size):
+        if level:
+            _, low, high, _ = _INDEX.unpack_from(node, at)
+            yield from unpack_tree(fetch(low | high << 32), fetch, level - 1)
+        else:
+            logical, blocks, high, low = _LEAF.unpack_from(node, at)
+            yield Extent(logical, low | high << 32, blocks)
 
 
 def _groups(length: int) -> Iterator[slice]:

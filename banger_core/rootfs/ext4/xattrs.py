@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from banger_core.errors import HostileInput
-from banger_core.rootfs.ext4 import BLOCK
+from banger_core.rootfs.ext4 import BLOCK, Unreadable
 
 ACL_ACCESS = b"system.posix_acl_access"
 ACL_DEFAULT = b"system.posix_acl_default"
@@ -18,7 +18,9 @@ _BLOCK_HEADER = 32
 _ENTRY = struct.Struct("<BBHIII")
 _EXACT = {ACL_ACCESS: 2, ACL_DEFAULT: 3}
 _PREFIXES = {b"user.": 1, b"trusted.": 4, b"security.": 6}
+_NAMES = {number: name for name, number in (_EXACT | _PREFIXES).items()}
 _QUALIFIED = (2, 8)  # ACL_USER, ACL_GROUP: the entries that name an id
+_NOBODY = 0xFFFFFFFF
 _ACL_HEADER = struct.Struct("<I")
 _ACL_ENTRY = struct.Struct("<HHI")
 
@@ -65,6 +67,20 @@ def pack_xattrs(xattrs: Mapping[bytes, bytes]) -> tuple[bytes, bytes]:
     return _inode_region(inside) if inside else b"", _block_region(outside)
 
 
+def unpack_xattrs(behind: bytes, block: bytes) -> dict[bytes, bytes]:
+    """Return the attributes out of what is behind an inode's fields and out of its block, either
+    of which may be empty; ACLs as the system calls know them. Raises Unreadable.
+    """
+    found: dict[bytes, bytes] = {}
+    if behind[:4] == _MAGIC.to_bytes(4, "little"):
+        _unpack(found, behind[4:], 0)
+    if block:
+        if block[:4] != _MAGIC.to_bytes(4, "little"):
+            raise _damaged()
+        _unpack(found, block, _BLOCK_HEADER)
+    return found
+
+
 def mode_with_acl(mode: int, xattrs: Mapping[bytes, bytes]) -> int:
     """Return ``mode`` as the kernel keeps it beside an access ACL: group bits are the mask."""
     if not xattrs or not (acl := xattrs.get(ACL_ACCESS)):
@@ -103,6 +119,49 @@ def _disk_acl(acl: bytes) -> bytes:
         if tag in _QUALIFIED:
             packed += struct.pack("<I", qualifier)
     return packed
+
+
+def _unpack(found: dict[bytes, bytes], region: bytes, at: int) -> None:
+    while True:
+        if at + 4 > len(region):
+            raise _damaged()
+        if not any(region[at : at + 4]):
+            return
+        if at + _ENTRY.size > len(region):
+            raise _damaged()
+        length, namespace, place, inode, size, _ = _ENTRY.unpack_from(region, at)
+        name, value = region[at + 16 : at + 16 + length], region[place : place + size]
+        prefix = _NAMES.get(namespace)
+        # An exact name has nothing behind it, all others have
+        if prefix is None or inode or len(value) != size or bool(name) == (prefix in _EXACT):
+            raise _damaged()
+        if b"\0" in name or (whole := prefix + name) in found:
+            raise _damaged()
+        found[whole] = _known_acl(value) if prefix in _EXACT else value
+        at += 16 + _aligned(length)
+
+
+def _known_acl(stored: bytes) -> bytes:
+    """Return an ACL as the system calls have it: every entry with an id, if only for show."""
+    if stored[:4] != _ACL_HEADER.pack(1):
+        raise _damaged()
+    packed, at = _ACL_HEADER.pack(2), 4
+    while at < len(stored):
+        if len(stored) - at < 4:
+            raise _damaged()
+        tag, permissions = struct.unpack_from("<HH", stored, at)
+        at, qualifier = at + 4, _NOBODY
+        if tag in _QUALIFIED:
+            if len(stored) - at < 4:
+                raise _damaged()
+            (qualifier,) = struct.unpack_from("<I", stored, at)
+            at += 4
+        packed += _ACL_ENTRY.pack(tag, permissions, qualifier)
+    return packed
+
+
+def _damaged() -> Unreadable:
+    return Unreadable("an extended attribute is damaged, or stored in a way that is not known")
 
 
 def _block_order(attribute: Attribute) -> tuple[int, int, bytes]:
