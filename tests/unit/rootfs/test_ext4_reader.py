@@ -89,7 +89,7 @@ def foreign(tmp_path):
     (home / "short").symlink_to("/etc/passwd")
     (home / "long").symlink_to("x" * 300)
     os.mkfifo(home / "pipe", 0o640)
-    for number in range(700):
+    for number in range(250):
         (home / "many" / f"{number}-with-a-name-that-is-longer-than-most").touch()
     with (home / "holes").open("wb") as file:
         for at in range(40):
@@ -234,6 +234,7 @@ def trees(draw):
     return made
 
 
+@pytest.mark.timeout(300)
 @settings(
     max_examples=15, deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -344,6 +345,7 @@ def test_files_that_share_blocks_do_not_become_more_than_the_disk(foreign, ask_d
         read(image)
 
 
+@pytest.mark.timeout(300)
 def test_flipped_bytes_are_read_or_refused_and_nothing_else(foreign, monkeypatch, tmp_path):
     image = foreign("-b", 1024)
     run("e2fsck", "-fyD", image, fine=(0, 1))
@@ -360,7 +362,7 @@ def test_flipped_bytes_are_read_or_refused_and_nothing_else(foreign, monkeypatch
     ranges, enough = sorted(places), 100 * taken[0]
     chance, refused, extracted = random.Random(20), 0, 0
     with image.open("r+b", buffering=0) as file:
-        for _ in range(600):
+        for _ in range(250):
             place, size = chance.choice(ranges)
             # Where the fields are, more often than somewhere in what is empty
             at = place + chance.randrange(min(size, chance.choice([size, 128, 64])))
@@ -380,13 +382,13 @@ def test_flipped_bytes_are_read_or_refused_and_nothing_else(foreign, monkeypatch
             else:
                 if node is not None and node.size < MIB:
                     walk(node, image, block)
-                if chance.random() < 0.02:
+                if chance.random() < 0.03:
                     extract_work_seed(image, tmp_path / "seed.ext4", NAMES)
                     extracted += 1
             assert taken[0] < enough
             file.seek(at)
             file.write(old)
-    assert refused > 60
+    assert refused > 25
     assert extracted > 1
     assert read(image)[0]
 

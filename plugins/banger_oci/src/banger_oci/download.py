@@ -131,8 +131,11 @@ async def _fill(
             cause=f"{problem.summary}: {problem.cause}",
             hints=["banger image pull REF, later or from another registry"],
         ) from problem
-    except NoSpace:
+    except NoSpace as problem:
+        # What came would keep from others the space that is missing
         partial.restart()
+        problem.cause = f"{problem.cause}; the layer takes {_mib(blob.size)}"
+        problem.hints = _room_hints(store)
         raise
     finally:
         partial.close()
@@ -199,8 +202,12 @@ def _check_room(store: BlobStore, missing: Iterable[Descriptor]) -> None:
             f"no room for the layers in {store.root}",
             cause=f"{_mib(needed)} are to be fetched and {_mib(MARGIN)} kept free,"
             f" {_mib(free)} are free",
-            hints=[f"df -h {store.root}", "banger image cache prune"],
+            hints=_room_hints(store),
         )
+
+
+def _room_hints(store: BlobStore) -> tuple[str, ...]:
+    return f"df -h {store.root}", "banger image cache prune"
 
 
 def _mib(size: int) -> str:
