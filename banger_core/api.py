@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from banger_core.networks.fence import packed as packed_filter
     from banger_core.packages import install_command
     from banger_core.quoting import quoted
+    from banger_core.rootfs.disks import copy_sparse
     from banger_core.rootfs.layer import read_layer
     from banger_core.rootfs.stream import open_layer
     from banger_core.rootfs.tar import read_tar
@@ -144,6 +145,7 @@ _LAZY = {
     "kvm_verdict": ("banger_core.engine.kvm", "kvm_verdict"),
     "remembered_verdict": ("banger_core.engine.kvm", "remembered_verdict"),
     "blob_path": ("banger_core.store.content", "blob_path"),
+    "copy_sparse": ("banger_core.rootfs.disks", "copy_sparse"),
     "extract_vmlinux": ("banger_core.kernel.vmlinux", "extract_vmlinux"),
     "fetch": ("banger_core.cli.link", "fetch"),
     "FileLock": ("banger_core.store.locks", "FileLock"),
@@ -286,6 +288,7 @@ __all__ = [
     "ask",
     "blob_path",
     "boot_probe",
+    "copy_sparse",
     "extract_vmlinux",
     "fence_filter",
     "fetch",

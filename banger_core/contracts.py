@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import (
     AsyncIterator,
     Callable,
-    Collection,
     Iterable,
     Iterator,
     Mapping,
@@ -229,33 +228,6 @@ class Network(Protocol):
         """Remove it; idempotent, and works after a crash in the middle of ``up``."""
 
 
-@runtime_checkable
-class HostNetwork(Network, Protocol):
-    """A network that makes things on the host which others may stand in the way of, and which
-    outlive whoever made them.
-    """
-
-    async def check(self, request: VmRequest, cx: Context) -> None:
-        """See, before anything is made, that a VM could be connected as asked; changes nothing.
-        Raises HostNotReady or Conflict with the command that helps.
-        """
-
-    async def sweep(self, vm_ids: Collection[str], cx: Context) -> None:
-        """Remove what this banger made on the host for VMs that are not among ``vm_ids``: their
-        records are lost.
-        """
-
-
-@runtime_checkable
-class ChangingNetwork(Network, Protocol):
-    """A network that can change what a VM may reach while it runs."""
-
-    async def change(self, plan: NetPlan, cx: Context) -> None:
-        """Make ``outbound`` and ``links`` of a VM that is up what ``plan`` says, all of it at one
-        moment or nothing; idempotent. Raises Conflict when it is not up.
-        """
-
-
 class NetworkAttachment(Protocol):
     """Acts when a VM joins or leaves its network (a DNS name, a firewall rule)."""
 
@@ -379,8 +351,9 @@ class SavedMachine(Machine, Protocol):
         """
 
     async def connect(self) -> None:
-        """Plug the network card in that a restored VM has been kept without. Idempotent; does
-        nothing where the driver does not declare ``fork``.
+        """Let the network card go that a restored VM has been kept without: plug it in, or set
+        the host's end of it up. Idempotent; does nothing where the driver does not declare
+        ``fork``, nor for a network of the kind ``tap`` whose end is not the driver's to close.
         """
 
 
@@ -422,10 +395,11 @@ class RestoringDriver(VmmDriver, Protocol):
         as this returns, and is never changed.
 
         The virtual CPUs stand still until ``resume``. A driver that declares ``fork`` has the
-        network card unplugged until ``connect``, too: nothing of a copy gets out before it has
-        been told who it is. Without, only the VM that was saved is restored. On failure, and when
-        it is cancelled, nothing of the VMM is left. Raises what ``start`` raises, and
-        IntegrityError for a snapshot that the VMM does not take.
+        network card cut off until ``connect``, too, by the VMM or by the host's end of the card:
+        nothing of a copy gets out before it has been told who it is. (An interface of the kind
+        ``tap`` is cut off by its network, see ``HoldingNetwork``.) Without, only the VM that was
+        saved is restored. On failure, and when it is cancelled, nothing of the VMM is left. Raises
+        what ``start`` raises, and IntegrityError for a snapshot that the VMM does not take.
         """
 
 

@@ -94,7 +94,7 @@ class VmmDriver(Declared):
 
     ``disk_formats`` in order of preference, ``networks`` the ``NetPlan.kind`` values it can
     connect, ``features`` what else it can do (``pause``; ``snapshot``: its machines can be saved
-    and restored; ``fork``: a restored one is unplugged until it is connected, so that it can be
+    and restored; ``fork``: a restored one is cut off until it is connected, so that it can be
     another's copy).
     """
 

@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger_core.contracts import HostNetwork
 from banger_core.engine.awaken import Saved
 from banger_core.engine.failpoints import afailpoint, register
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.snapshot_files import VMM
 from banger_core.engine.snapshots import check_copies, check_needs, needs_of, snapshot_directory
 from banger_core.engine.standstill import copy_disks, saved_machine, take
-from banger_core.errors import BangerError, GuestFailed
+from banger_core.errors import BangerError, GuestFailed, UsageProblem
 from banger_core.model import GUEST_SSH_PORT, SshTarget, VmPlan, VmRecord, VmRequest, VmState
+from banger_core.netcontract import HoldingNetwork, HostNetwork
 from banger_core.plan.links import with_links
 from banger_core.plan.names import check_name, make_id, numbered_names
 from banger_core.plan.resolve import check_request
@@ -79,6 +79,12 @@ async def fork(engine: Engine, ref: str, count: int, name: str, operation: Opera
 async def _check_network(engine: Engine, origin: VmRecord, operation: Operation) -> None:
     name = origin.plan.net.network
     network = engine.registry.networks.load(name)
+    if origin.plan.net.kind == "tap" and not isinstance(network, HoldingNetwork):
+        raise UsageProblem(
+            f"{origin.name} cannot be copied",
+            cause=f"its network {name} cannot keep a copy cut off until that is another machine",
+            hints=["--network user, for a new machine"],
+        )
     if isinstance(network, HostNetwork):
         await network.check(_wish(origin.plan), engine.context(name, operation))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from banger_core.contracts import ChangingNetwork
 from banger_core.errors import BangerError
 from banger_core.model import VmRecord, VmState
+from banger_core.netcontract import ChangingNetwork
 from banger_core.plan.links import with_links
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from banger_core.contracts import HostNetwork
 from banger_core.engine import process
 from banger_core.engine.awaken import Saved, awaken
 from banger_core.engine.build import VmBuilder
@@ -34,6 +33,7 @@ from banger_core.model import (
     VmRequest,
     VmState,
 )
+from banger_core.netcontract import HostNetwork
 from banger_core.plan.registered import check_files
 from banger_core.plan.resolve import Pins, check_choices, check_request, make_plan
 
@@ -197,7 +197,7 @@ class MachineRoom:
         self.watch(record, machine)
         try:
             if saved is not None:
-                await awaken(record, machine, self.helpers.of(record), saved, operation)
+                await awaken(self._engine, record, machine, saved, operation)
             record, target = await self.starter.make_ready(record, operation)
         except BaseException:
             self._unwatch(record.id)

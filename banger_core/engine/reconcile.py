@@ -11,13 +11,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from banger_core.contracts import HostNetwork
 from banger_core.engine import process
 from banger_core.engine.image_register import abandon_promotion
 from banger_core.engine.snapshots import owner
 from banger_core.engine.trees import remove_tree
 from banger_core.errors import BangerError
 from banger_core.model import VmRecord, VmState
+from banger_core.netcontract import HostNetwork
 from banger_core.store.content import sweep
 
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ from banger_core.model import (
     VmRecord,
     VmState,
 )
+from banger_core.netcontract import HoldingNetwork
 from banger_core.plan.links import with_links
 from banger_core.plan.registered import check_kernel_files
 from banger_core.rootfs.disks import grow_disk
@@ -84,7 +85,7 @@ class VmStarter:
             plan.id, "runtime", engine.paths.vm_runtime(plan.id)
         )
         dirs = await self._prepare(record, operation)
-        await self._network_up(record, operation)
+        await self._network_up(record, operation, held=saved is not None)
         driver = engine.registry.vmm_drivers.load(plan.driver)
         context = engine.context(plan.driver, operation)
         spec, accel = await self.spec(record, dirs, operation)
@@ -201,17 +202,18 @@ class VmStarter:
             grown=record.grown,
         )
 
-    async def _network_up(self, record: VmRecord, operation: Operation) -> None:
+    async def _network_up(self, record: VmRecord, operation: Operation, *, held: bool) -> None:
         engine = self._engine
         net = with_links(record.plan.net, engine.records.vms())
         network = engine.registry.networks.load(net.network)
-        await engine.effects.do(
-            record.id,
-            "network",
-            net.network,
-            lambda: network.up(net, engine.context(net.network, operation)),
-            plan=to_json(net),
-        )
+        context = engine.context(net.network, operation)
+
+        async def up() -> None:
+            await network.up(net, context)
+            if held and isinstance(network, HoldingNetwork):
+                await network.hold(net, context)
+
+        await engine.effects.do(record.id, "network", net.network, up, plan=to_json(net))
         await afailpoint(AFTER_NETWORK)
 
     def forget(self, vm_id: str) -> None:

@@ -20,6 +20,7 @@ SPINE = {
     "snapmodel",
     "declare",
     "contracts",
+    "netcontract",
     "warmcontract",
     "jsonable",
     "sizes",

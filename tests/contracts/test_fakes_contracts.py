@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from banger_core.contracts import SshPatch
@@ -51,6 +52,11 @@ class TestFakeDriver(VmmDriverContract):
     driver = "fake"
     golden = Path(__file__).with_name("fake_launch.json")
     boots = True
+    forks = True
+
+    def cut_off(self, machine, plan):
+        with socket.socket() as client:
+            return client.connect_ex(plan.net.ssh) != 0
 
 
 class TestFakeWarmDriver(TestFakeDriver):

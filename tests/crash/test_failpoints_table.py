@@ -65,7 +65,8 @@ RESTARTING = ("restart.after_stop",)
 CHANGING = ("set.after_record",)
 SNAPPING = ("snapshot.after_pause", "snapshot.after_copy", "snapshot.before_record")
 UNSNAPPING = ("snapshot.after_forget",)
-FORKING = ("fork.after_record", "fork.after_take", "fork.after_build", "wake.before_resume")
+FORKING = ("fork.after_record", "fork.after_take", "fork.after_build", "wake.before_resume",
+           "wake.before_connect")  # fmt: skip
 GOING_BACK = ("restore.after_swap", "wake.before_resume")
 DELETING = ("delete.after_state", "delete.after_effects")
 

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import signal
 import stat
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from banger_core.config.paths import SOCKET_PATH_MAX, secure_dir
-from banger_core.contracts import (
-    ForwardingMachine,
-    HelperMachine,
-    RestoringDriver,
-    SavedMachine,
-)
+from banger_core.config.paths import SOCKET_PATH_MAX
+from banger_core.contracts import ForwardingMachine, HelperMachine
 from banger_core.engine import process
 from banger_core.errors import BangerError, Conflict, GuestFailed
-from banger_core.jsonable import from_json, to_json
-from banger_core.model import Forward, LaunchSpec, VmDirs, VmPlan
+from banger_core.jsonable import to_json
+from banger_core.model import Forward, LaunchSpec
 from banger_core.networks.loopback import can_bind
-from banger_core.store.content import write_atomic
-from banger_core.testing import leaks
-from banger_core.testing.contracts.base import Contract
+from banger_core.testing.contracts.driver_base import from_json_launch
+from banger_core.testing.contracts.driver_snapshots import SnapshotContract
 from banger_core.testing.contracts.samples import free_net, sample_dirs, sample_plan
 from banger_core.warmcontract import WarmDriver
 
@@ -40,39 +33,17 @@ if TYPE_CHECKING:
 UPDATE = "BANGER_UPDATE_GOLDEN"
 """Set it to write golden files anew, then read the difference."""
 
-_DEADLINE = 60.0
 
-
-class VmmDriverContract(Contract):
+class VmmDriverContract(SnapshotContract):
     """Set ``make``, ``driver`` (its declared name), and ``golden``: a file that holds the launch
     of a sample VM, to be read in reviews. With ``boots = True`` a VMM is really started, from
     ``plan()`` and ``dirs()``, which you then override with what can boot.
 
     ``limit()`` says why this host can start the VMM and yet run no instruction of a guest (empty:
     it can); what needs a guest that runs is then not proven, and one skipped test names it.
+
+    ``forks = True`` for a driver that declares the feature ``fork``; ``cut_off()`` looks at a copy.
     """
-
-    contract: ClassVar[str] = "VmmDriver"
-    driver: str
-    disk_format: ClassVar[str] = "raw"
-    accel: ClassVar[str] = "tcg"
-    golden: ClassVar[Path | None] = None
-    boots: ClassVar[bool] = False
-
-    def limit(self) -> str:
-        """Why no guest can run here."""
-        return ""
-
-    def plan(self) -> VmPlan:
-        """The VM to boot."""
-        return sample_plan(driver=self.driver, disk_format=self.disk_format, net=free_net())
-
-    def dirs(self, paths: Paths) -> VmDirs:
-        """Its files; the directories exist."""
-        dirs = sample_dirs(paths.runtime)
-        for directory in (dirs.state, dirs.runtime):
-            secure_dir(directory)
-        return dirs
 
     def test_launch_is_pure(self, subject: Any, tmp_path: Path) -> None:
         plan = sample_plan(driver=self.driver, disk_format=self.disk_format)
@@ -149,32 +120,6 @@ class VmmDriverContract(Contract):
     ) -> None:
         self._run(self._publish(subject, cx, banger_paths))
 
-    def test_machine_writes_a_snapshot_or_says_why_not(
-        self, subject: Any, cx: FakeContext, banger_paths: Paths
-    ) -> None:
-        self._run(self._snapshot(subject, cx, banger_paths))
-
-    def test_snapshot_is_restored_and_goes_on(
-        self, subject: Any, cx: FakeContext, banger_paths: Paths
-    ) -> None:
-        self._restores(subject)
-        self._run(self._restore(subject, cx, banger_paths))
-
-    def test_broken_snapshot_starts_nothing(
-        self, subject: Any, cx: FakeContext, banger_paths: Paths
-    ) -> None:
-        self._restores(subject)
-        self._run(self._break(subject, cx, banger_paths))
-
-    def _restores(self, subject: Any) -> None:
-        if not isinstance(subject, RestoringDriver):
-            pytest.skip("this driver restores no snapshots")
-        if why := self.limit():
-            pytest.skip(
-                f"NOT PROVEN for the driver {self.driver} on this host: that a snapshot is "
-                f"restored ({why})"
-            )
-
     def test_failed_start_leaves_nothing(
         self, subject: Any, cx: FakeContext, banger_paths: Paths
     ) -> None:
@@ -194,12 +139,6 @@ class VmmDriverContract(Contract):
                 f"is relayed, to an adopter too, and that a guest ends when asked ({why})"
             )
         self._run(self._stop(subject, cx, banger_paths))
-
-    def _run(self, test: Coroutine[Any, Any, None]) -> None:
-        if not self.boots:
-            test.close()
-            pytest.skip("nothing here can boot")
-        asyncio.run(asyncio.wait_for(test, _DEADLINE))
 
     def test_helper_can_be_reached_again(
         self, subject: Any, cx: FakeContext, banger_paths: Paths
@@ -289,70 +228,6 @@ class VmmDriverContract(Contract):
         self.asks(not writer.is_closing(), "helper gives an open connection")
         writer.close()
 
-    async def _snapshot(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
-        _, machine = await self._started(subject, cx, paths)
-        into = secure_dir(paths.state / "snapshot")
-        try:
-            await machine.snapshot(into)
-        except BangerError as problem:
-            self.asks(problem.summary, "a refusal says what was refused")
-            self.asks(not any(into.iterdir()), "nothing is left of a snapshot that failed")
-        else:
-            self.asks(any(into.iterdir()), "a snapshot is in the directory")
-        self.asks(process.alive(machine.process), "a snapshot does not end the VM")
-        await self._end(machine)
-
-    async def _restore(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
-        spec, machine = await self._started(subject, cx, paths)
-        self.asks(isinstance(machine, SavedMachine), "its machines keep SavedMachine")
-        needs, offers = await machine.needs(), await subject.offers(spec, cx)
-        self.asks(needs and needs == offers, f"what was saved here fits here: {needs}, {offers}")
-        into = await self._saved(machine, paths)
-        before = _contents(into)
-        await self._end(machine)
-        self._gone(machine, spec)
-        restored = await subject.restore(spec, into, cx)
-        try:
-            self.asks(process.alive(restored.process), "the VMM runs when restore returns")
-            restored = await self._handed_over(subject, spec, restored, cx)
-            await restored.resume()
-            await restored.connect()
-            await restored.connect()
-            # One that was saved and goes on can be saved again, running or not
-            await restored.snapshot(secure_dir(paths.state / "second"))
-            await restored.pause()
-            for name in ("third", "fourth"):
-                await restored.snapshot(secure_dir(paths.state / name))
-            await restored.resume()
-            self.asks(process.alive(restored.process), "a restored VM goes on")
-        finally:
-            await self._end(restored)
-        self._gone(restored, spec)
-        self.asks(_contents(into) == before, "a snapshot stays as it was written")
-
-    async def _break(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
-        spec, machine = await self._started(subject, cx, paths)
-        into = await self._saved(machine, paths)
-        await self._end(machine)
-        for path in into.iterdir():
-            os.truncate(path, path.stat().st_size // 2)
-        cut = subject.restore(spec, into, cx)
-        await self.refuses(BangerError, cut, "a snapshot that was cut off")
-        for path in into.iterdir():
-            path.unlink()
-        empty = subject.restore(spec, into, cx)
-        await self.refuses(BangerError, empty, "a snapshot with nothing in it")
-        self._gone(machine, spec)
-        self.asks(not any(map(process.alive, cx.spawned)), "nothing runs after a failed restore")
-
-    async def _saved(self, machine: Any, paths: Paths) -> Path:
-        into = secure_dir(paths.state / "snapshot")
-        await machine.pause()
-        await machine.snapshot(into)
-        for path in into.iterdir():
-            self.asks(not path.lstat().st_mode & 0o077, f"only its owner may read {path.name}")
-        return into
-
     async def _fail(self, subject: Any, cx: FakeContext, paths: Paths) -> None:
         spec = self._launched(subject, paths)
         spoiled = replace(spec, argv=(*spec.argv, "--no-such-option-of-any-vmm"))
@@ -392,34 +267,6 @@ class VmmDriverContract(Contract):
             ended.reason != "killed", "wait tells a guest that ended from one that was killed"
         )
 
-    async def _handed_over(
-        self, subject: Any, spec: LaunchSpec, machine: Any, cx: FakeContext
-    ) -> Any:
-        """What a daemon that ends, and the next one, do with a VM."""
-        await machine.close()
-        await machine.close()
-        return await subject.adopt(from_json_launch(spec), machine.process, cx)
-
-    async def _end(self, machine: Any) -> None:
-        await machine.kill()
-        await machine.close()
-
-    def _gone(self, machine: Any, spec: LaunchSpec) -> None:
-        self.asks(not process.alive(machine.process), "the VMM is gone")
-        users = leaks.processes_using(next(iter(spec.sockets.values())).parent)
-        self.asks(not users, f"nothing of it runs any more: {leaks.end(users)}")
-
-    async def _started(self, subject: Any, cx: FakeContext, paths: Paths) -> tuple[LaunchSpec, Any]:
-        spec = self._launched(subject, paths)
-        return spec, await subject.start(spec, cx)
-
-    def _launched(self, subject: Any, paths: Paths) -> LaunchSpec:
-        self.plan_used = self.plan()
-        spec: LaunchSpec = subject.launch(self.plan_used, self.dirs(paths), self.accel)
-        for path, text in spec.files.items():
-            write_atomic(path, text)
-        return spec
-
     def _sample_launch(self, subject: Any) -> LaunchSpec:
         plan = sample_plan(driver=self.driver, disk_format=self.disk_format)
         spec: LaunchSpec = subject.launch(plan, sample_dirs(Path("/run/banger/vm")), self.accel)
@@ -430,17 +277,6 @@ def _free(forward: Forward) -> bool:
     return can_bind(forward.host_address, forward.host_port, forward.protocol)
 
 
-def _contents(directory: Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()
-    }
-
-
 async def _to_the_end(console: AsyncIterator[bytes]) -> None:
     async for _ in console:
         pass
-
-
-def from_json_launch(spec: LaunchSpec) -> LaunchSpec:
-    """Return ``spec`` after a way through JSON text."""
-    return from_json(LaunchSpec, json.loads(json.dumps(to_json(spec))))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from banger_core.contracts import ChangingNetwork, HostNetwork
 from banger_core.errors import Conflict
 from banger_core.model import NetPlan, VmRequest
+from banger_core.netcontract import ChangingNetwork, HoldingNetwork, HostNetwork
 from banger_core.testing.contracts.base import Contract
 
 if TYPE_CHECKING:
@@ -91,6 +91,25 @@ class NetworkContract(Contract):
     @pytest.mark.changes_host
     def test_down_works_without_up(self, subject: Any, cx: FakeContext) -> None:
         asyncio.run(subject.down(subject.plan(_IDS[1], VmRequest(), [], self.settings), cx))
+
+    @pytest.mark.changes_host
+    def test_a_vm_can_be_cut_off_and_let_go(self, subject: Any, cx: FakeContext) -> None:
+        if not isinstance(subject, HoldingNetwork):
+            pytest.skip("it cuts nobody off")
+
+        async def hold() -> None:
+            plan = subject.plan(_IDS[0], VmRequest(), [], self.settings)
+            try:
+                await subject.up(plan, cx)
+                for _ in range(2):
+                    await subject.hold(plan, cx)
+                for _ in range(2):
+                    await subject.release(plan, cx)
+                await subject.hold(plan, cx)
+            finally:
+                await subject.down(plan, cx)
+
+        asyncio.run(hold())
 
     @pytest.mark.changes_host
     def test_what_belongs_to_no_vm_is_swept(self, subject: Any, cx: FakeContext) -> None:

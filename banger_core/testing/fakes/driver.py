@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,14 +82,14 @@ class FakeDriver:
         return _requirements(spec)
 
     async def restore(self, spec: LaunchSpec, source: Path, cx: Context) -> FakeMachine:
-        """Start it, standing still. Raises IntegrityError for what is no snapshot."""
+        """Start it, standing still and cut off. Raises IntegrityError for what is no snapshot."""
         try:
             json.loads((source / _STATE).read_text())["memory"]
         except (OSError, ValueError, KeyError) as problem:
             raise IntegrityError(
                 "the fake VMM takes no such snapshot", cause=str(problem)
             ) from None
-        machine = await self.start(spec, cx)
+        machine = await self.start(replace(spec, argv=(*spec.argv, "held")), cx)
         await machine.pause()
         return machine
 
@@ -160,7 +161,8 @@ class FakeMachine:
         return _requirements(self._spec)
 
     async def connect(self) -> None:
-        """Nothing was cut off: one that stands still reaches nobody."""
+        """Have it listen for SSH. Idempotent."""
+        processes.signal(self._process, signal.SIGUSR1)
 
     async def close(self) -> None:
         """Nothing is held."""

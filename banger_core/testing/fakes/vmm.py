@@ -1,8 +1,9 @@
-"""The fake VMM, run as a program: ADDRESS PORT CONSOLE HELPER END.
+"""The fake VMM, run as a program: ADDRESS PORT CONSOLE HELPER END [NATURE…].
 
 Greets like an SSH server at ADDRESS:PORT and hangs up when it is answered, says on the Unix
 socket CONSOLE that it is ready, answers as a guest helper on the Unix socket HELPER, and on
-SIGTERM, or when that is asked to, writes to the file END that the guest has shut down. Standard
+SIGTERM, or when that is asked to, writes to the file END that the guest has shut down. One that is
+``held`` by nature has no network, and so does not listen at ADDRESS:PORT, until SIGUSR1. Standard
 library only, and of that little: it must start quickly.
 """
 
@@ -49,8 +50,8 @@ class Guest:
     is to become another.
     """
 
-    def __init__(self, nature: str) -> None:
-        self.clock, self.nature = 0.0, nature
+    def __init__(self, natures: tuple[str, ...]) -> None:
+        self.clock, self.natures = 0.0, natures
         self.down = False
 
     def hang_up(self, client: socket.socket) -> bool:
@@ -65,7 +66,7 @@ class Guest:
         for line in filter(None, lines.decode("ascii").splitlines()):
             _, version, number, operation, *argument = line.split()
             answer = self.answer(operation, *argument)
-            refuses = self.nature == "unchanging" and operation == "renew"
+            refuses = "unchanging" in self.natures and operation == "renew"
             said = "no" if refuses else "ok"
             client.sendall(f"@banger {version} {number} {said} {len(answer)}\n{answer}".encode())
         return bool(lines)
@@ -74,29 +75,39 @@ class Guest:
         """Return what a guest would say."""
         if operation == "time":
             self.clock = int(argument) - time.time()
-        self.down |= operation == "shutdown" and self.nature != "stubborn"
+        self.down |= operation == "shutdown" and "stubborn" not in self.natures
         now = f"time {time.time() + self.clock:.6f}\nuptime 12.50\n"
         return {"health": now + HEALTH, "stats": now + STATS, "ports": PORTS, "time": now}.get(
             operation, ""
         )
 
 
-def main(address: str, port: str, console: str, helper: str, end: str, nature: str = "") -> None:
+def main(address: str, port: str, console: str, helper: str, end: str, *natures: str) -> None:
     """Serve until SIGTERM."""
-    if nature not in ("", "stubborn", "unchanging"):
-        sys.exit(f"there is no {nature} guest")
+    if not {"stubborn", "unchanging", "held"}.issuperset(natures):
+        sys.exit(f"there is no guest like that: {natures}")
     os.umask(0o077)
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken)
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    guest = Guest(nature)
+    for each in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(each, lambda *_: None)
+    guest = Guest(natures)
     selector = selectors.DefaultSelector()
     selector.register(wake, selectors.EVENT_READ)
-    listen(selector, socket.AF_INET, (address, int(port)), (GREETING, guest.hang_up))
+    connected = False
+
+    def connect() -> None:
+        nonlocal connected
+        if not connected:
+            listen(selector, socket.AF_INET, (address, int(port)), (GREETING, guest.hang_up))
+        connected = True
+
+    if "held" not in natures:
+        connect()
     listen(selector, socket.AF_UNIX, helper, (b"", guest.help))
     listen(selector, socket.AF_UNIX, console, (CONSOLE, guest.hang_up))
-    while serve(selector, wake) and not guest.down:
+    while serve(selector, wake, connect) and not guest.down:
         pass
     with open(end, "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib takes long to import
         file.write("guest-shutdown")
@@ -120,11 +131,14 @@ def listen(
     selector.register(server, selectors.EVENT_READ, service)
 
 
-def serve(selector: selectors.BaseSelector, wake: int) -> bool:
+def serve(selector: selectors.BaseSelector, wake: int, connect: Callable[[], None]) -> bool:
     """Handle what happens next; say whether to go on."""
     for key, _ in selector.select():
         if key.fd == wake:
-            return False
+            if os.read(wake, 1)[0] != signal.SIGUSR1:
+                return False
+            connect()
+            continue
         assert isinstance(key.fileobj, socket.socket)
         if isinstance(key.data, tuple):
             greeting, take = key.data

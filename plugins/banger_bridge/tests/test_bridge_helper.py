@@ -14,6 +14,7 @@ from banger_bridge.helper import interfaces, operations
 from banger_bridge.helper.checks import Refused, read_bridge, read_port
 
 A, B = 5, 6
+USAGE = "usage: banger-bridge-helper check|connect|change|switch|disconnect|sweep|counters"
 LINKED = {"links": [f"bgr{A:012x}"], "outbound": True, "host_access": True}
 
 
@@ -116,6 +117,16 @@ def test_what_is_left_half_made_is_removed(host, do, monkeypatch, step, others):
     after = everything()
     assert after[0] == before[0]
     assert sh("ip", "-json", "link", "show") == before[1]
+
+
+def test_only_a_tap_of_ones_own_is_switched(host, do):
+    do("connect", port(A))
+    links = sh("ip", "-json", "link", "show")
+    others = port(A, owner="0-ffffffffffff")
+    for asked in (port(B, on=True), {**others, "on": False}):
+        with pytest.raises(Refused, match="of this banger's"):
+            do("switch", asked)
+    assert sh("ip", "-json", "link", "show") == links
 
 
 def test_a_connect_after_a_crash_completes_it(host, do, monkeypatch):
@@ -291,12 +302,8 @@ def helper(*arguments, stdin=b"", **env):
 @pytest.mark.parametrize(
     ("arguments", "stdin", "summary"),
     [
-        ((), b"{}", "usage: banger-bridge-helper check|connect|change|disconnect|sweep|counters"),
-        (
-            ("flush",),
-            b"{}",
-            "usage: banger-bridge-helper check|connect|change|disconnect|sweep|counters",
-        ),
+        ((), b"{}", USAGE),
+        (("flush",), b"{}", USAGE),
         (("check", "check"), b"{}", "usage: "),
         (("check",), b"", "stdin is not a JSON object"),
         (("check",), b"[]", "stdin is not a JSON object"),

@@ -239,6 +239,18 @@ def test_what_the_helper_is_asked(tmp_path, cx):
     }
 
 
+def test_the_helper_holds_and_releases(tmp_path):
+    seen = tmp_path / "seen"
+    helper = program(tmp_path, f"(echo $1; cat) >{shlex.quote(str(seen))}; echo '{{}}'")
+    cx = FakeContext(tmp_path / "cx", {**SETTINGS, "command": (str(helper),)})
+    for work, on in ((BridgeNetwork().hold, False), (BridgeNetwork().release, True)):
+        asyncio.run(work(plan(), cx))
+        operation, asked = seen.read_text().split("\n", 1)
+        assert operation == "switch"
+        assert json.loads(asked)["on"] is on
+        assert json.loads(asked)["tap"] == "bgr0123456789ab"
+
+
 # --- on a host --------------------------------------------------------------------------------
 
 

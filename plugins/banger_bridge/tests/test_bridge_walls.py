@@ -37,6 +37,28 @@ def link_local(number):
     return IPv6Address(f"fe80::5054:aff:fec9:{number:x}").packed
 
 
+def test_nothing_passes_a_tap_that_is_held(host, do):
+    do("connect", port(A, host_access=True))
+    do("switch", port(A, host_access=True, on=False))
+    with closing(Guest(A)) as guest:
+        with pytest.raises(OSError, match="Input/output error"):
+            guest.send(ask_for_gateway(A))
+        sh("ip", "neigh", "replace", "10.201.0.5", "lladdr", "52:54:0a:c9:00:05", "dev", "banger0")
+        assert guest.received() == []
+        do("switch", port(A, host_access=True, on=True))
+        do("switch", port(A, host_access=True, on=True))
+        guest.send(ask_for_gateway(A))
+        deadline = time.monotonic() + 30
+        while not (answers := guest.received()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert any(GATEWAY in frame for frame in answers)
+
+
+def ask_for_gateway(number):
+    mac, own = bytes.fromhex(f"52540ac900{number:02x}"), bytes([10, 201, 0, number])
+    return ethernet(mac, EVERYBODY, ARP, arp(1, mac, own, GATEWAY))
+
+
 @pytest.fixture
 def join(host, do):
     """Connect a guest and hold its end of the tap."""

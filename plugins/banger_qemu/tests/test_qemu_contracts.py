@@ -20,6 +20,7 @@ class TestDriver(VmmDriverContract):
     driver = "qemu"
     golden = Path(__file__).with_name("qemu_launch.json")
     boots = True
+    forks = True
 
     def dirs(self, paths):
         return tiny_guest(paths)

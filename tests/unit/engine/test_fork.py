@@ -9,8 +9,10 @@ import pytest
 from banger_core.engine.fork import fork
 from banger_core.engine.verbs import pause
 from banger_core.errors import Conflict, GuestFailed, UsageProblem
-from banger_core.model import Publish, VmState
+from banger_core.guest.helper import GuestHelper
+from banger_core.model import NetPlan, Publish, VmState
 from banger_core.plan.names import numbered_names
+from banger_core.testing.fakes.driver import FakeMachine
 
 
 async def copies(house, count=1, name="", ref="web"):
@@ -97,6 +99,75 @@ def test_a_driver_whose_machines_cannot_be_unplugged_makes_no_copies(fake_engine
             with pytest.raises(UsageProblem, match="web can have no fork") as caught:
                 await copies(house)
         assert caught.value.cause == "its driver fake offers none"
+
+    fake_engine().play(story)
+
+
+TAP = NetPlan(network="taps", kind="tap", guest_address="10.9.0.1/24", tap="tap7")
+
+
+class Taps:
+    """A network that tells what is asked of it, in place of the one that the fakes are on."""
+
+    def __init__(self, network, told):
+        self._network, self._told = network, told
+        self.plan, self.down = network.plan, network.down
+
+    async def up(self, plan, cx):
+        self._told.append("up")
+        await self._network.up(plan, cx)
+
+    async def hold(self, plan, cx):
+        self._told.append("hold")
+
+    async def release(self, plan, cx):
+        self._told.append("release")
+
+
+def test_a_network_keeps_a_copy_cut_off_until_it_is_another(fake_engine, monkeypatch):
+    async def story(house):
+        await house.run_vm("web")
+        networks, told = house.engine.registry.networks, []
+        taps = Taps(networks.load("user"), told)
+        told_by = {
+            (FakeMachine, "resume"): "resume",
+            (GuestHelper, "ask"): "ask",
+            (FakeMachine, "connect"): "connect",
+        }
+        with monkeypatch.context() as patch:
+            patch.setattr(networks, "load", lambda _: taps)
+            for (kind, name), word in told_by.items():
+                patch.setattr(kind, name, noted(getattr(kind, name), word, told))
+            await copies(house)
+            began = told.index("up")
+            rest = [word for word in told[began:] if word != "ask"]
+            assert rest == ["up", "hold", "resume", "connect", "release"]
+            # The last thing that the guest was asked came before
+            assert "ask" in told[began:-2]
+            assert told[-2:] == ["connect", "release"]
+
+    fake_engine().play(story)
+
+
+def noted(method, word, told):
+    async def call(*args, **options):
+        told.append(word)
+        return await method(*args, **options)
+
+    return call
+
+
+def test_a_network_that_cannot_cut_off_has_no_copies(fake_engine):
+    async def story(house):
+        origin = await house.run_vm("web")
+        house.engine.records.update_vm(
+            replace(origin, plan=replace(origin.plan, net=replace(TAP, network="user")))
+        )
+        with pytest.raises(UsageProblem, match="web cannot be copied") as caught:
+            await copies(house)
+        assert "cannot keep a copy cut off" in caught.value.cause
+        house.engine.records.update_vm(origin)
+        assert len(house.engine.records.vms()) == 1
 
     fake_engine().play(story)
 

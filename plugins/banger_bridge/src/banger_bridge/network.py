@@ -1,4 +1,4 @@
-"""The network (``contracts.HostNetwork`` and ``contracts.ChangingNetwork``)."""
+"""The network (all of ``netcontract``)."""
 
 from __future__ import annotations
 
@@ -98,6 +98,14 @@ class BridgeNetwork:
     async def change(self, plan: NetPlan, cx: Context) -> None:
         """Open or close the way out of a VM that is up, and make its links those of ``plan``."""
         await ask("change", cx, **_port(plan))
+
+    async def hold(self, plan: NetPlan, cx: Context) -> None:
+        """Set the VM's tap down: nothing passes. Idempotent."""
+        await ask("switch", cx, **_port(plan), on=False)
+
+    async def release(self, plan: NetPlan, cx: Context) -> None:
+        """Set it up. Idempotent."""
+        await ask("switch", cx, **_port(plan), on=True)
 
     async def down(self, plan: NetPlan, cx: Context) -> None:
         """Remove tap and walls, and the bridge with the last of them. Idempotent."""

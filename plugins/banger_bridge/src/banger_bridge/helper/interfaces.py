@@ -87,6 +87,11 @@ def make_tap(bridge: Bridge, port: Port) -> None:
     ip_batch([f"link set dev {tap} master {bridge.name}", f"link set dev {tap} up"])
 
 
+def switch_tap(tap: str, *, on: bool) -> None:
+    """Set a tap up or down."""
+    ip_batch([f"link set dev {tap} {'up' if on else 'down'}"])
+
+
 def remove_tap(tap: str) -> None:
     """Remove a tap."""
     ip_batch([f"link delete dev {tap}"])

@@ -68,6 +68,19 @@ def _with_the_connected(bridge: Bridge, port: Port) -> Port:
     return replace(port, links=tuple(each for each in port.links if each in there))
 
 
+def switch(asked: Mapping[str, Any], caller: int | None) -> dict[str, Any]:
+    """Set the tap of a VM that is connected up when ``on`` is true, else down: nothing passes."""
+    bridge = read_bridge(asked, caller)
+    port = read_port(asked, bridge)
+    with _alone(bridge):
+        if port.tap not in interfaces.taps(bridge):
+            raise Refused(
+                f"there is no {port.tap} of this banger's", cause="it was removed", kind="conflict"
+            )
+        interfaces.switch_tap(port.tap, on=asked.get("on") is True)
+    return {}
+
+
 def disconnect(asked: Mapping[str, Any], caller: int | None) -> dict[str, Any]:
     """Take a VM off its bridge; bridge and tables go with the last one. What is somebody else's
     stays: there is nothing of the VM in it.
@@ -131,6 +144,7 @@ OPERATIONS = {
     "check": check,
     "connect": connect,
     "change": change,
+    "switch": switch,
     "disconnect": disconnect,
     "sweep": sweep,
     "counters": counters,
