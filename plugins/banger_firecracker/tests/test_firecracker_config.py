@@ -54,6 +54,21 @@ def test_without_a_network_there_is_no_card():
     assert not [path for _, path, _ in spec.data["calls"] if "network" in path]
 
 
+def test_disks_have_an_order_and_names_that_are_no_vms():
+    dirs = replace(DIRS, work_disk=DIRS.state / "work.raw")
+    spec = FirecrackerDriver().launch(PLAN, dirs, "kvm")
+    drives = [body for _, path, body in spec.data["calls"] if path.startswith("/drives/")]
+    assert [(each["path_on_host"], each["is_read_only"]) for each in drives] == [
+        ("root.img", False),
+        ("seed.img", True),
+        ("work.img", False),
+    ]
+    places = (dirs.root_disk, dirs.seed, dirs.work_disk)
+    assert spec.data["disks"] == {
+        each["drive_id"] + ".img": str(place) for each, place in zip(drives, places, strict=True)
+    }
+
+
 def test_without_outbound_there_is_no_way_out():
     spec = launch(replace(PLAN, net=replace(sample_net(), outbound=False)))
     assert not spec.data["network"]["way_out"]

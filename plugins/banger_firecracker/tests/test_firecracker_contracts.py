@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import threading
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
-from firecracker_parts import firecracker_binary
+from firecracker_parts import firecracker_binary, tap_is_up
 
 from banger_core.testing.contracts import (
     DoctorCheckContract,
@@ -32,16 +33,24 @@ class TestFirecrackerDriver(VmmDriverContract):
     accel = "kvm"
     golden = Path(__file__).with_name("firecracker_launch.json")
     boots = True
+    forks = True
 
     @pytest.fixture
     def cx(self, cx):
         return cx
+
+    def plan(self):
+        # All of it is written, and made durable
+        return replace(super().plan(), memory=64 << 20)
 
     def limit(self):
         return kvm_limit()
 
     def dirs(self, paths):
         return tiny_guest(paths)
+
+    def cut_off(self, machine, plan):
+        return not tap_is_up(machine)
 
 
 class TestFirecrackerCheck(DoctorCheckContract):

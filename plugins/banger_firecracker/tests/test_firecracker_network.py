@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from firecracker_parts import within
 
 from banger_core.api import Forward
 from banger_core.networks.fence import own_addresses
@@ -56,15 +57,8 @@ for line in sys.stdin:
 @contextmanager
 def guest_of(machine):
     """The stand-in; ``ask(host, port)`` has it connect, and returns what it was told there."""
-    enter = [
-        "nsenter",
-        f"--target={machine._relay.pid}",
-        "--user",
-        "--net",
-        "--preserve-credentials",
-    ]
     process = subprocess.Popen(
-        [*enter, sys.executable, "-c", GUEST],
+        [*within(machine), sys.executable, "-c", GUEST],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -46,6 +46,10 @@ class Relay:
         """Have the relay stop listening there. Idempotent."""
         await in_thread(self._ask, {**_end(forward), "do": "remove"}, None)
 
+    async def connect(self) -> None:
+        """Have the card of a held machine connected. Idempotent. Raises GuestFailed."""
+        await in_thread(self._ask, {"do": "connect"}, None)
+
     def _peer(self) -> ProcessId:
         with self._connect() as connection:
             row = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -62,6 +66,8 @@ class Relay:
                 "the machine's relay does not answer", cause=str(problem)
             ) from problem
         if refusal := answer.get("error"):
+            if request["do"] == "connect":
+                raise GuestFailed("the machine's card stays cut off", cause=str(refusal))
             raise Conflict(
                 f"{request['protocol']} port {request['port']} cannot be published",
                 cause=str(refusal),

@@ -1,7 +1,12 @@
-"""A VM as Firecracker's API wants it described: a pure function of what was decided."""
+"""A VM as Firecracker's API wants it described: a pure function of what was decided.
+
+Disks and the socket for vsock, which a snapshot keeps by name, have names that belong to no VM:
+they are looked for in Firecracker's working directory, which is each VM's own.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from banger_core.api import NetPlan, UsageProblem, VmDirs, VmPlan
@@ -11,6 +16,12 @@ Call = tuple[str, str, dict[str, Any]]
 
 TAP = "tap0"
 """The guest's network interface on the host, in the VM's own network namespace."""
+
+CARD = "/network-interfaces/eth0"
+"""Where the API has the guest's network card."""
+
+VSOCK = "vsock.sock"
+"""The socket for vsock, in Firecracker's working directory."""
 
 GUEST_CID = 3
 """The guest's address for vsock; each VM has its own socket on the host, so all may have it."""
@@ -48,11 +59,9 @@ def api_calls(plan: VmPlan, dirs: VmDirs) -> tuple[Call, ...]:
                 "boot_args": kernel_command_line(plan.kernel.architecture),
             },
         ),
-        # The guest tells the disks apart by their order: root first, seed second
-        _drive("root", str(dirs.root_disk), read_only=False),
-        _drive("seed", str(dirs.seed), read_only=True),
+        *(_drive(name, read_only=name == "seed") for name in _disks(dirs)),
         *_network(plan.net),
-        ("PUT", "/vsock", {"guest_cid": GUEST_CID, "uds_path": str(runtime / "vsock.sock")}),
+        ("PUT", "/vsock", {"guest_cid": GUEST_CID, "uds_path": VSOCK}),
         ("PUT", "/entropy", {}),
     ]
     return tuple(calls)
@@ -71,10 +80,25 @@ def kernel_command_line(architecture: str) -> str:
     return f"{words} {_KERNEL_WORDS[architecture]}"
 
 
-def _drive(name: str, path: str, *, read_only: bool) -> Call:
+def disk_files(dirs: VmDirs) -> dict[str, str]:
+    """Return the files of the disks by the names that Firecracker knows them by."""
+    return {_file(name): str(path) for name, path in _disks(dirs).items()}
+
+
+def _disks(dirs: VmDirs) -> dict[str, Path]:
+    # The guest tells them apart by their order
+    disks = {"root": dirs.root_disk, "seed": dirs.seed}
+    return disks if dirs.work_disk is None else {**disks, "work": dirs.work_disk}
+
+
+def _file(name: str) -> str:
+    return f"{name}.img"
+
+
+def _drive(name: str, *, read_only: bool) -> Call:
     body = {
         "drive_id": name,
-        "path_on_host": path,
+        "path_on_host": _file(name),
         "is_root_device": False,
         "is_read_only": read_only,
     }
@@ -90,7 +114,10 @@ def _network(net: NetPlan) -> list[Call]:
             cause="it knows: none, tap, user",
             hints=["--network user", "--driver qemu"],
         )
-    card = {"iface_id": "eth0", "host_dev_name": net.tap if net.kind == "tap" else TAP}
+    card = {
+        "iface_id": CARD.rpartition("/")[2],
+        "host_dev_name": net.tap if net.kind == "tap" else TAP,
+    }
     if net.mac:
         card["guest_mac"] = net.mac
-    return [("PUT", "/network-interfaces/eth0", card)]
+    return [("PUT", CARD, card)]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from banger_core.api import (
@@ -24,7 +25,7 @@ from banger_core.api import (
 )
 from banger_firecracker import jail
 from banger_firecracker.beside import Relay, listen
-from banger_firecracker.config import api_calls
+from banger_firecracker.config import CARD, VSOCK, api_calls, disk_files
 from banger_firecracker.host.options import CONSOLE, CONTROL, END, LOG_FIFO, METRICS, Options
 from banger_firecracker.lastwords import explain_end
 from banger_firecracker.machine import FirecrackerMachine
@@ -32,7 +33,7 @@ from banger_firecracker.machines import find_firecracker, host_architecture
 from banger_firecracker.network import describe, forwards_of, host_network
 from banger_firecracker.probe import decide
 from banger_firecracker.rest import Api
-from banger_firecracker.snapshots import check_snapshot, load, requirements
+from banger_firecracker.snapshots import check_movable, check_snapshot, load, requirements
 from banger_firecracker.versions import check_version, read_version, written
 
 START_DEADLINE = 15.0
@@ -65,7 +66,7 @@ class FirecrackerDriver:
 
     def launch(self, plan: VmPlan, dirs: VmDirs, accel: str) -> LaunchSpec:
         """Say how to start the VM: pure."""
-        names = {"api": "api.sock", "vsock": "vsock.sock", "console": CONSOLE, "control": CONTROL}
+        names = {"api": "api.sock", "vsock": VSOCK, "console": CONSOLE, "control": CONTROL}
         fence = Fence.around(plan.net)
         return LaunchSpec(
             driver="firecracker",
@@ -80,6 +81,7 @@ class FirecrackerDriver:
                 "architecture": plan.kernel.architecture,
                 "state": str(dirs.state),
                 "calls": [list(call) for call in api_calls(plan, dirs)],
+                "disks": disk_files(dirs),
                 "network": describe(plan.net),
                 "fence": asdict(fence) if fence else None,
             },
@@ -92,11 +94,9 @@ class FirecrackerDriver:
         Conflict when a port of the host is taken, GuestFailed when Firecracker ends at once, and
         what ``faults`` makes of its refusals.
         """
-        jailed = jail.settings_of(cx.settings) is not None
 
         async def boot(api: Api) -> None:
-            calls = [(call[0], call[1], call[2]) for call in spec.data["calls"]]
-            for method, path, body in jail.jailed_calls(calls) if jailed else calls:
+            for method, path, body in jail.calls_of(spec):
                 await api.request(method, path, body)
             await api.put("/actions", {"action_type": "InstanceStart"}, limit=START_DEADLINE)
 
@@ -104,26 +104,24 @@ class FirecrackerDriver:
 
     async def offers(self, spec: LaunchSpec, cx: Context) -> Mapping[str, str]:
         """Say what a snapshot would find here, restored as ``spec``. Raises HostNotReady, also
-        where Firecracker runs in its jailer: a snapshot cannot be restored into a jail.
+        for a Firecracker that cannot connect a restored machine anew.
         """
-        if jail.settings_of(cx.settings) is not None:
-            raise HostNotReady(
-                "a snapshot cannot be restored into a jail",
-                cause="[plugins.firecracker.jail] is configured",
-                hints=["banger config path"],
-            )
         _, version = await self._binary(spec, cx)
+        check_movable(spec, version)
         return requirements(spec, version)
 
     async def restore(self, spec: LaunchSpec, source: Path, cx: Context) -> FirecrackerMachine:
         """Load the machine whose snapshot is in ``source``, with the disks and the network of
-        ``spec``; it stands still. Raises what ``start`` and ``offers`` raise, and IntegrityError
-        for a snapshot that is not whole, or of another Firecracker, before anything starts.
+        ``spec``; it stands still and its card is cut off. Raises what ``start`` and ``offers``
+        raise, and IntegrityError for a snapshot that is not whole, or of another Firecracker,
+        before anything starts.
         """
-        await self.offers(spec, cx)
         _, version = found = await self._binary(spec, cx)
+        check_movable(spec, version)
         check_snapshot(source, version, spec.data["architecture"])
-        return await self._run(spec, found, lambda api: load(api, spec, source, version), cx)
+        settings = jail.settings_of(cx.settings)
+        begin = partial(load, spec=spec, source=source, settings=settings)
+        return await self._run(spec, found, begin, cx, held=True)
 
     async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> FirecrackerMachine:
         """Take over a VM that an earlier daemon started. One whose relay is gone can still be
@@ -157,6 +155,8 @@ class FirecrackerDriver:
         found: tuple[str, str],
         begin: Callable[[Api], Awaitable[None]],
         cx: Context,
+        *,
+        held: bool = False,
     ) -> FirecrackerMachine:
         binary, version = found
         runtime = spec.sockets["control"].parent
@@ -167,7 +167,7 @@ class FirecrackerDriver:
             ]
             for leftover in (*spec.sockets.values(), runtime / END, runtime / METRICS):
                 leftover.unlink(missing_ok=True)
-            options, command = self._prepare(spec, binary, cx)
+            options, command = self._prepare(spec, binary, cx, held=held)
             program = (sys.executable, *HOST_PROGRAM, options.to_text())
             process = await cx.spawn((*program, *command), directory=runtime)
             machine = FirecrackerMachine(spec, process, None, version)
@@ -184,12 +184,13 @@ class FirecrackerDriver:
             return machine
 
     def _prepare(
-        self, spec: LaunchSpec, binary: str, cx: Context
+        self, spec: LaunchSpec, binary: str, cx: Context, *, held: bool
     ) -> tuple[Options, tuple[str, ...]]:
         settings = jail.settings_of(cx.settings)
-        network = host_network(spec, cx)
+        network = host_network(spec, cx, held=held)
         directory = str(spec.sockets["control"].parent)
         if settings is None:
+            link_disks(spec, Path(directory))
             options = Options.for_user(directory, network)
             return options, (binary, *spec.argv[1:])
         jailer = jail.check_jailer(settings)
@@ -199,6 +200,7 @@ class FirecrackerDriver:
             fifos=str(jail.jail_root(spec, binary)),
             owner=settings["uid"],
             jailed=True,
+            tap="" if network or settings["netns"] else card_of(spec),
             network=network,
         )
         return options, jail.command_line(spec, binary, jailer, settings)
@@ -218,3 +220,16 @@ class FirecrackerDriver:
                 cause=f"nothing on its socket in {START_DEADLINE:g} s",
             )
         raise await explain_end(spec.sockets["control"].parent / "vmm.log")
+
+
+def card_of(spec: LaunchSpec) -> str:
+    """Return the host's end of the guest's card; empty when it has none."""
+    return next((body["host_dev_name"] for _, path, body in spec.data["calls"] if path == CARD), "")
+
+
+def link_disks(spec: LaunchSpec, directory: Path) -> None:
+    """Give the disks their names in Firecracker's working directory."""
+    for name, path in spec.data["disks"].items():
+        link = directory / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)

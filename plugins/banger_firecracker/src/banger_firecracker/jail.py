@@ -1,7 +1,7 @@
 """Firecracker in its jailer (its docs/jailer.md): a directory as its whole world, another user, a
 control group. Only root can make one.
 
-What the machine needs is brought into the jail: copies of what it reads, a hard link to its disk.
+What the machine needs is brought into the jail: copies of what it reads, hard links to its disks.
 Sockets in the jail are reached by symbolic links in the runtime directory, whose paths are short.
 """
 
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from banger_core.api import BangerError, HostNotReady, LaunchSpec
-from banger_firecracker.config import Call
+from banger_core.api import BangerError, HostNotReady, LaunchSpec, copy_sparse, room_in
+from banger_firecracker.config import VSOCK, Call
 from banger_firecracker.host.options import LOG_FIFO, METRICS_FIFO
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_SOCKETS = ("api", "vsock")
+_SOCKETS = {"api": "api.sock", "vsock": VSOCK}
 _COPIED = ("kernel_image_path", "initrd_path")
 
 
@@ -53,7 +53,13 @@ def command_line(
 
 def jailed_calls(calls: list[Call]) -> list[Call]:
     """Return the requests with every path as it is in the jail; pure."""
-    return [(method, path, _inside(path, body)) for method, path, body in calls]
+    return [(method, path, _inside(body)) for method, path, body in calls]
+
+
+def calls_of(spec: LaunchSpec) -> list[Call]:
+    """Return the requests that describe a machine whose Firecracker is started, jailed or not."""
+    calls = [(call[0], call[1], call[2]) for call in spec.data["calls"]]
+    return calls if _root(spec) is None else jailed_calls(calls)
 
 
 def fill(spec: LaunchSpec, binary: str, settings: Mapping[str, Any]) -> None:
@@ -69,23 +75,23 @@ def fill(spec: LaunchSpec, binary: str, settings: Mapping[str, Any]) -> None:
         if place.exists():
             shutil.rmtree(place)
         root.mkdir(parents=True, mode=0o700)
-        for name in _SOCKETS:
-            spec.sockets[name].symlink_to(root / f"{name}.sock")
+        for name, file in _SOCKETS.items():
+            spec.sockets[name].symlink_to(root / file)
         for _, path, body in spec.data["calls"]:
-            _bring(path, body, root, settings)
+            _bring(spec, path, body, root, settings)
     except OSError as problem:
         raise HostNotReady("the jail cannot be made", cause=str(problem)) from problem
 
 
 def clean(spec: LaunchSpec) -> None:
-    """Remove the jail, and the control group that the jailer made; the disk itself stays."""
+    """Remove the jail, and the control group that the jailer made; the disks themselves stay."""
     place = _place(spec)
     if not place.exists():
         return
     for _, path, body in spec.data["calls"]:
         if path.startswith("/drives/") and not body["is_read_only"]:
             with suppress(OSError):
-                os.chown(body["path_on_host"], os.geteuid(), os.getegid())
+                os.chown(_disk(spec, body["path_on_host"]), os.geteuid(), os.getegid())
     with suppress(OSError):
         shutil.rmtree(place)
     for group in _CGROUPS.rglob(spec.data["id"]):
@@ -130,40 +136,72 @@ class Places:
 
 def carry_out(spec: LaunchSpec, into: Path, names: tuple[str, ...]) -> Places:
     """Say where a machine, jailed or not, can write files for the directory ``into``."""
-    api = spec.sockets["api"]
-    if not api.is_symlink():
+    root = _root(spec)
+    if root is None:
         same = {name: into / name for name in names}
         return Places(into, same, same)
-    root = api.resolve().parent
     return Places(
         into, {name: Path("/", name) for name in names}, {name: root / name for name in names}
     )
+
+
+def carry_in(
+    spec: LaunchSpec, source: Path, names: tuple[str, ...], settings: Mapping[str, Any] | None
+) -> dict[str, Path]:
+    """Say where a machine, jailed or not, finds files of the directory ``source``. A jail gets
+    copies, so that what is in it can change nothing outside. Blocks. Raises NoSpace and OSError.
+    """
+    root = _root(spec)
+    if root is None or settings is None:
+        return {name: source / name for name in names}
+    with room_in(root):
+        for name in names:
+            copy = root / name
+            copy.touch(mode=0o400, exist_ok=False)
+            copy_sparse(source / name, copy)
+            os.chown(copy, settings["uid"], settings["gid"])
+    return {name: Path("/", name) for name in names}
+
+
+def carry_off(spec: LaunchSpec, names: tuple[str, ...]) -> None:
+    """Remove what ``carry_in`` copied; what Firecracker has mapped of it stays there for it."""
+    if (root := _root(spec)) is not None:
+        for name in names:
+            (root / name).unlink(missing_ok=True)
+
+
+def _root(spec: LaunchSpec) -> Path | None:
+    """Return the root of the jail that a machine is in, None for one that is in none."""
+    api = spec.sockets["api"]
+    return api.resolve().parent if api.is_symlink() else None
+
+
+def _disk(spec: LaunchSpec, name: str) -> Path:
+    return Path(spec.data.get("disks", {}).get(name, name))
 
 
 def _place(spec: LaunchSpec) -> Path:
     return Path(spec.data["state"]) / "jail"
 
 
-def _inside(path: str, body: dict[str, Any]) -> dict[str, Any]:
+def _inside(body: dict[str, Any]) -> dict[str, Any]:
     changed = dict(body)
     for key in _COPIED:
         if key in body:
             changed[key] = f"/{key}"
-    if path.startswith("/drives/"):
-        changed["path_on_host"] = f"/{body['drive_id']}.img"
     if "metrics_path" in body:
         changed["metrics_path"] = f"/{METRICS_FIFO}"
-    if "uds_path" in body:
-        changed["uds_path"] = "/vsock.sock"
     return changed
 
 
-def _bring(path: str, body: dict[str, Any], root: Path, settings: Mapping[str, Any]) -> None:
-    inside = _inside(path, body)
+def _bring(
+    spec: LaunchSpec, path: str, body: dict[str, Any], root: Path, settings: Mapping[str, Any]
+) -> None:
+    inside = _inside(body)
     for key in (*_COPIED, "path_on_host"):
         if key not in body:
             continue
-        source, target = Path(body[key]), root / inside[key][1:]
+        source, target = _disk(spec, body[key]), root / inside[key].removeprefix("/")
         if path.startswith("/drives/") and not body["is_read_only"]:
             target.hardlink_to(source)
         else:

@@ -64,8 +64,10 @@ def forwards_of(spec: LaunchSpec) -> list[Forward]:
     ]
 
 
-def host_network(spec: LaunchSpec, cx: Context) -> Network | None:
-    """Return what the host program makes. Raises HostNotReady when slirp4netns is missing."""
+def host_network(spec: LaunchSpec, cx: Context, *, held: bool) -> Network | None:
+    """Return what the host program makes; the card of a machine that is ``held`` is cut off at
+    first. Raises HostNotReady when slirp4netns is missing.
+    """
     network = spec.data["network"]
     if network is None:
         return None
@@ -79,4 +81,5 @@ def host_network(spec: LaunchSpec, cx: Context) -> Network | None:
         slirp=find_slirp(cx) if network["way_out"] else "",
         host_access=network["host_access"],
         fence=closed,
+        held=held,
     )

@@ -19,7 +19,7 @@ def banger_vmm_drivers() -> Iterable[VmmDriver]:
         requires=("dev:/dev/kvm",),
         disk_formats=("raw",),
         networks=("user", "none", "tap"),
-        features=("pause", "snapshot"),
+        features=("pause", "snapshot", "fork"),
     )
 
 

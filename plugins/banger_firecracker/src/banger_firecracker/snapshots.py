@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from banger_core.api import (
+    Conflict,
+    HostNotReady,
     IntegrityError,
     LaunchSpec,
     host_processor,
@@ -19,14 +22,16 @@ from banger_core.api import (
     quoted,
     write_atomic,
 )
-from banger_firecracker.jail import carry_out
+from banger_firecracker import jail
+from banger_firecracker.config import CARD
 from banger_firecracker.rest import Api
+from banger_firecracker.versions import DOWNLOAD
 
 MEMORY, STATE, MANIFEST = "memory", "state", "manifest.json"
 
-_FORMAT = 2
+_FORMAT = 3
 _LIMIT = 600.0
-_MOVES_VSOCK = (1, 16, 0)
+_MOVES_CARDS = (1, 12, 0)
 _MANIFEST_LIMIT = 1 << 16
 _NO_DEVICES = ("/metrics", "/machine-config", "/boot-source")
 
@@ -35,7 +40,7 @@ async def write_snapshot(api: Api, spec: LaunchSpec, into: Path, version: str) -
     """Write a snapshot of the machine, which must be paused, into the directory ``into``: whole,
     or nothing of it. Raises what the API raises.
     """
-    places = carry_out(spec, into, (STATE, MEMORY))
+    places = jail.carry_out(spec, into, (STATE, MEMORY))
     body = {
         "snapshot_type": "Full",
         "snapshot_path": str(places.inside[STATE]),
@@ -61,27 +66,26 @@ async def write_snapshot(api: Api, spec: LaunchSpec, into: Path, version: str) -
         raise
 
 
-async def load(api: Api, spec: LaunchSpec, source: Path, version: str) -> None:
-    """Have a fresh Firecracker load the snapshot in ``source``, with disks, network and sockets of
-    ``spec``. The machine stands still then.
+async def load(
+    api: Api, spec: LaunchSpec, source: Path, settings: Mapping[str, Any] | None
+) -> None:
+    """Have a fresh Firecracker, in the jail that ``settings`` describe or in none, load the
+    snapshot in ``source``. Its disks and its socket for vsock are those in its own working
+    directory, its network interface is that of ``spec``. The machine stands still then.
     """
+    calls = {path: body for _, path, body in jail.calls_of(spec)}
+    names = (STATE, MEMORY)
+    inside = await in_thread(partial(jail.carry_in, spec, source, names, settings))
     body: dict[str, Any] = {
-        "snapshot_path": str(source / STATE),
-        "mem_backend": {"backend_type": "File", "backend_path": str(source / MEMORY)},
+        "snapshot_path": str(inside[STATE]),
+        "mem_backend": {"backend_type": "File", "backend_path": str(inside[MEMORY])},
         "resume_vm": False,
     }
-    bodies = {path: body for _, path, body in spec.data["calls"]}
-    if card := bodies.get("/network-interfaces/eth0"):
-        body["network_overrides"] = [
-            {"iface_id": card["iface_id"], "host_dev_name": card["host_dev_name"]}
-        ]
-    if tuple(map(int, version.split("."))) >= _MOVES_VSOCK:
-        body["vsock_override"] = {"uds_path": bodies["/vsock"]["uds_path"]}
-    await api.put("/metrics", bodies["/metrics"])
+    if card := calls.get(CARD):
+        body["network_overrides"] = [{key: card[key] for key in ("iface_id", "host_dev_name")}]
+    await api.put("/metrics", calls["/metrics"])
     await api.put("/snapshot/load", body, limit=_LIMIT)
-    for drive in (each for path, each in bodies.items() if path.startswith("/drives/")):
-        change = {key: drive[key] for key in ("drive_id", "path_on_host")}
-        await api.patch(f"/drives/{drive['drive_id']}", change)
+    jail.carry_off(spec, names)
 
 
 def check_snapshot(directory: Path, version: str, architecture: str) -> None:
@@ -103,10 +107,30 @@ def check_snapshot(directory: Path, version: str, architecture: str) -> None:
             )
 
 
+def check_movable(spec: LaunchSpec, version: str) -> None:
+    """Raise HostNotReady when Firecracker of ``version`` cannot give a machine that it loads the
+    network interface of ``spec``.
+    """
+    has_card = any(path == CARD for _, path, _ in spec.data["calls"])
+    if has_card and tuple(map(int, version.split("."))) < _MOVES_CARDS:
+        raise HostNotReady(
+            f"Firecracker {version} cannot connect a restored machine",
+            cause="before 1.12 it knows no network_overrides: its card stays where it was",
+            hints=[f"install a newer one: {DOWNLOAD}", "--network none, for a new machine"],
+        )
+
+
 def requirements(spec: LaunchSpec, version: str) -> Mapping[str, str]:
     """Return what must be equal where a machine that was started as ``spec``, by Firecracker of
-    ``version``, is saved and where it goes on.
+    ``version``, is saved and where it goes on. Raises Conflict for a machine whose snapshot would
+    know its disks by the places where they are now.
     """
+    if "disks" not in spec.data:
+        raise Conflict(
+            "this machine cannot be saved: its memory would lead to its disks only",
+            cause="it was started by an older banger",
+            hints=["banger vm restart NAME"],
+        )
     bodies = {path: body for _, path, body in spec.data["calls"]}
     machine = bodies["/machine-config"]
     return {
@@ -123,6 +147,11 @@ def _manifest(directory: Path) -> dict[str, Any]:
     try:
         with (directory / MANIFEST).open("rb") as file:
             data = json.loads(file.read(_MANIFEST_LIMIT))
+        if data["format"] in range(1, _FORMAT):
+            raise IntegrityError(
+                f"the snapshot in {directory} cannot be used any more",
+                cause="an older banger wrote it: it leads to the disks of then",
+            )
         files = data["files"]
         known = data["format"] == _FORMAT and data["driver"] == "firecracker"
         whole = all(isinstance(files[name], int) for name in (STATE, MEMORY))

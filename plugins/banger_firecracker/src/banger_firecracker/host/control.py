@@ -10,6 +10,7 @@ import json
 import socket
 from typing import Any
 
+from banger_firecracker.host.card import Card
 from banger_firecracker.host.forward import Forwarder
 
 LONGEST = 1 << 12
@@ -18,8 +19,8 @@ LONGEST = 1 << 12
 class Control:
     """Serves on ``listener``, for as long as the event loop runs."""
 
-    def __init__(self, listener: socket.socket, forwarder: Forwarder) -> None:
-        self._listener, self._forwarder = listener, forwarder
+    def __init__(self, listener: socket.socket, forwarder: Forwarder, card: Card) -> None:
+        self._listener, self._forwarder, self._card = listener, forwarder, card
         self._clients: set[socket.socket] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         listener.setblocking(False)
@@ -70,8 +71,13 @@ class Control:
     async def _answer(
         self, request: dict[str, Any], listeners: list[socket.socket]
     ) -> dict[str, Any]:
-        """``hello`` is answered by an empty object; ``add`` and ``remove`` name a host's end."""
+        """``hello`` is answered by an empty object; ``connect`` lets the guest's card go; ``add``
+        and ``remove`` name a host's end.
+        """
         if request["do"] == "hello":
+            return {}
+        if request["do"] == "connect":
+            self._card.connect()
             return {}
         key = (str(request["protocol"]), str(request["address"]), int(request["port"]))
         if request["do"] == "add" and listeners:

@@ -18,6 +18,7 @@ _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_PDEATHSIG = 1
 _CAPABILITY_VERSION_3 = 0x20080522
+_CAP_NET_ADMIN = 12
 
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
 _TUNATTACHFILTER = 0x401054D5
@@ -67,7 +68,7 @@ def make_tap(name: str, owner: int) -> None:
 
 
 def make_bridge(name: str, address: str, netmask: str, members: tuple[str, ...]) -> None:
-    """Make a bridge with an IPv4 address and ``members``, and bring all of it up."""
+    """Make a bridge with an IPv4 address and ``members``, and bring it up, but not them."""
     packed = name.encode()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
         fcntl.ioctl(control, _SIOCBRADDBR, packed.ljust(16, b"\0"))
@@ -78,9 +79,14 @@ def make_bridge(name: str, address: str, netmask: str, members: tuple[str, ...])
             four = socket.inet_aton(value)
             row = struct.pack("16sHH4s16x", packed, socket.AF_INET, 0, four)
             fcntl.ioctl(control, request, row)
-        for interface in ("lo", *members, name):
-            row = struct.pack("16sH22x", interface.encode(), _IFF_UP)
-            fcntl.ioctl(control, _SIOCSIFFLAGS, row)
+    for interface in ("lo", name):
+        bring_up(interface)
+
+
+def bring_up(name: str) -> None:
+    """Set a network interface up."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", name.encode(), _IFF_UP))
 
 
 def borrow(pid: int, handle: int) -> int:
@@ -114,10 +120,13 @@ def renounce() -> None:
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def drop_capabilities() -> None:
-    """Give up the capabilities that this process has."""
+def drop_capabilities(*, but_network: bool = False) -> None:
+    """Give up the capabilities that this process has; ``but_network``: all but the one to change
+    networks (CAP_NET_ADMIN).
+    """
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    _call("capset", header, bytes(24))
+    kept = 1 << _CAP_NET_ADMIN if but_network else 0
+    _call("capset", header, struct.pack("6I", kept, kept, 0, 0, 0, 0))
 
 
 def end_with_parent(signal: int) -> None:

@@ -62,6 +62,8 @@ def _launch(options: Options, command: list[str]) -> None:
     theirs.close()
     if options.network is not None:
         _make_network(options)
+    if options.tap:
+        _give_tap(options)
     ours.sendall(b"network")
     if answer := ours.recv(4096).decode():
         if answer != relay.READY:
@@ -70,6 +72,8 @@ def _launch(options: Options, command: list[str]) -> None:
         raise HostProblem("the relay ended at once")
     if not options.jailed:
         kernel.renounce()
+    # Where Firecracker finds what has a name of no VM's own; a jailer goes elsewhere
+    os.chdir(options.directory)
     os.dup2(keyboard, 0)
     os.dup2(screen, 1)
     try:
@@ -94,8 +98,20 @@ def _make_network(options: Options) -> None:
         raise HostProblem(f"cannot use /dev/net/tun: {problem.strerror}") from problem
     try:
         kernel.make_bridge(BRIDGE, network.address, network.netmask, members)
+        for member in members:
+            if member != TAP or not network.held:
+                kernel.bring_up(member)
     except OSError as problem:
         raise HostProblem(f"cannot make a network bridge: {problem.strerror}") from problem
+
+
+def _give_tap(options: Options) -> None:
+    try:
+        # It is there, and whoever made it removes it: none is to be made here
+        socket.if_nametoindex(options.tap)
+        kernel.make_tap(options.tap, options.owner)
+    except OSError as problem:
+        raise HostProblem(f"cannot give {options.tap} away: {problem.strerror}") from problem
 
 
 def _make_fifo(path: Path, owner: int) -> None:

@@ -21,7 +21,8 @@ class Network:
     """The VM's own network namespace. ``address`` and ``netmask`` are the bridge's, ``guest`` the
     guest's address; ``slirp`` is the program that leads outside (empty: there is no way out),
     ``cidr`` its network, ``host_access`` whether it leads to the host's own loopback, ``fence`` a
-    filter (an array of ``struct sock_filter``, in hexadecimal) for what the guest may send there.
+    filter (an array of ``struct sock_filter``, in hexadecimal) for what the guest may send there,
+    ``held`` whether the guest's interface stays down until the relay is told to connect it.
     """
 
     address: str
@@ -31,18 +32,21 @@ class Network:
     slirp: str = ""
     host_access: bool = False
     fence: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """``directory`` is the VM's runtime directory, ``fifos`` where Firecracker's log and metrics
     come in; ``owner`` is the user that Firecracker will be, ``jailed`` says that a jailer is run.
+    ``tap`` is somebody else's interface that a jailed Firecracker is to open (empty: none).
     """
 
     directory: str
     fifos: str
     owner: int
     jailed: bool = False
+    tap: str = ""
     network: Network | None = None
 
     @classmethod

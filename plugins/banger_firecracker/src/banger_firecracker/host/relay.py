@@ -16,6 +16,7 @@ import socket
 from typing import NamedTuple
 
 from banger_firecracker.host import kernel, uplink
+from banger_firecracker.host.card import Card
 from banger_firecracker.host.console import Console
 from banger_firecracker.host.control import Control
 from banger_firecracker.host.forward import Forwarder
@@ -64,7 +65,7 @@ def main(
             if options.network.slirp:
                 slirp = uplink.start(options.network, vmm)
             kernel.join(vmm, user=not options.jailed)
-            kernel.drop_capabilities()
+            kernel.drop_capabilities(but_network=options.network.held)
         _many_files()
     except (OSError, uplink.UplinkError) as problem:
         parent.sendall(f"cannot connect the guest: {problem}".encode())
@@ -95,7 +96,8 @@ async def _serve(
         stack.callback(watch_fifo(doors.metrics, LastLine(options.place(METRICS)).add))
         server = await asyncio.start_unix_server(console.serve, sock=doors.console)
         stack.callback(server.close)
-        stack.callback(Control(doors.control, forwarder).close)
+        card = Card(held=options.network is not None and options.network.held)
+        stack.callback(Control(doors.control, forwarder, card).close)
         stack.callback(forwarder.close)
         parent.sendall(READY.encode())
         parent.close()
