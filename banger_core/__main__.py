@@ -21,6 +21,8 @@ COMPLETION = "_BANGER_COMPLETE"
 def main() -> None:
     """Run the command line of this process and leave with its exit status."""
     arguments = sys.argv[1:]
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _fill_gaps()
     try:
         status = _shortcut(arguments) if COMPLETION not in os.environ else _complete(arguments)
         if status is None:
@@ -35,6 +37,19 @@ def main() -> None:
 
         status = report(problem, arguments)
     sys.exit(status)
+
+
+def _fill_gaps() -> None:
+    """Put the null device in the place of standard streams that are closed: otherwise the next file
+    that is opened would be one of them.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            os.dup2(handle, number)
+            if handle != number:
+                os.close(handle)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _shortcut(arguments: list[str]) -> int | None:

@@ -80,6 +80,14 @@ class Root(Group):
             self._learn(ctx)
         return super().resolve_command(ctx, args)
 
+    def _more_hints(self) -> list[str]:
+        from banger_core.cli.brought import broken_plugins
+
+        with suppress(BangerError):
+            if broken := broken_plugins():
+                return [f"banger plugin doctor   ({', '.join(broken)} cannot be used)"]
+        return []
+
     def _learn(self, ctx: Any) -> None:
         from banger_core.cli.brought import brought_commands
 

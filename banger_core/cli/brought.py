@@ -26,10 +26,16 @@ class Brought(Member):
         if len(self.owners) > 1:
             raise _clash(name, self.owners)
         (owner,) = self.owners
-        made: Made = _guarded(super().make, owner, _HOOK)(name)
+        made: Made = _guarded(self._made, owner, _HOOK)(name)
         made.help = made.help or self.summary
         made.invoke = _guarded(made.invoke, owner, f"command {name}")  # type: ignore[method-assign]
         return made
+
+    def _made(self, name: str) -> Made:
+        from banger_core.plugins.loading import load_target
+
+        load_target(self.target)
+        return super().make(name)
 
 
 def brought_commands(*, no_plugins: bool = False) -> dict[str, Member]:
@@ -49,6 +55,15 @@ def brought_commands(*, no_plugins: bool = False) -> dict[str, Member]:
     return dict(found)
 
 
+def broken_plugins() -> list[str]:
+    """Return the names of plugins that may be used but cannot, and so bring no command."""
+    from banger_core.config.paths import Paths
+    from banger_core.plugins.index import load_index
+
+    plugins = load_index(Paths.from_environment()).plugins
+    return [plugin.name for plugin in plugins if plugin.status in ("broken", "incompatible")]
+
+
 def _guarded(call: Callable[..., Any], owner: PluginRecord, where: str) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -66,12 +81,14 @@ def _blamed(problem: Exception, owner: PluginRecord, where: str) -> Exception | 
     import typer
 
     from banger_core.errors import BangerError, PluginError
+    from banger_core.plugins.loading import NotLoadable
 
     expected = (BangerError, BrokenPipeError, typer.Exit, typer.Abort, typer.TyperException)
     if isinstance(problem, expected):
         return None
-    text = " ".join(str(problem).split())
-    said = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+    said = " ".join(str(problem).split())
+    if not isinstance(problem, NotLoadable):
+        said = f"{type(problem).__name__}: {said}" if said else type(problem).__name__
     return PluginError(
         owner.name,
         owner.distribution,

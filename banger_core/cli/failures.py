@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -11,10 +12,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from banger_core.errors import BangerError, ExitCode, Interrupted, UsageProblem
-from banger_core.ui.console import tell
+from banger_core.ui.console import talk, tell
 from banger_core.ui.errors import show_error
 
 DEBUG = "BANGER_DEBUG"
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _SURELY_MEANT = 0.8  # --memroy is --memory; --color may be --cold, or belong to another program
 
@@ -46,6 +49,15 @@ def _as_failure(problem: BaseException) -> BangerError | None:
             return _usage(problem)
         if isinstance(problem, typer.Abort):
             return Interrupted("aborted")
+    if isinstance(problem, OSError) and problem.errno in _UNWRITABLE and not problem.filename:
+        # What is still in the buffer would fail again when Python ends
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return BangerError(
+            "the output could not be written",
+            cause=problem.strerror or "",
+            hints=["look where stdout leads: to a full disk, or to what is gone"],
+        )
     return _unexpected(problem)
 
 
@@ -54,7 +66,7 @@ def _usage(problem: Any) -> UsageProblem | None:
     path = context.command_path if context else "banger"
     if type(problem).__name__ == "NoArgsIsHelpError":
         # Nothing was asked: the answer is the help, on stderr since it was not asked for either
-        sys.stderr.write(problem.format_message() + "\n")
+        talk(problem.format_message() + "\n")
         return None
     hints = [f"{path} --help"]
     if option := getattr(problem, "option_name", ""):

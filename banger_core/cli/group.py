@@ -115,9 +115,13 @@ class Group(TyperGroup):
         if args[0] not in self.members and not ctx.resilient_parsing:
             path = ctx.command_path
             known = self.list_commands(ctx)
-            hints = [*self._elsewhere(path, args[0]), f"{path} --help"]
+            hints = [*self._elsewhere(path, args[0]), *self._more_hints(), f"{path} --help"]
             raise NotFound(f"{path} command", args[0], known, hints=hints)
         return super().resolve_command(ctx, args)
+
+    def _more_hints(self) -> list[str]:
+        """What else may help when there is no such command."""
+        return []
 
     def _elsewhere(self, path: str, name: str) -> list[str]:
         """Commands of that name one level down: ``banger run`` is ``banger vm run``."""

@@ -82,12 +82,13 @@ def doctor(as_json: AsJson = False) -> int:
     """
     from banger_core.cli.findings import show_findings
     from banger_core.plugins.health import examine_plugins
+    from banger_core.plugins.tryout import try_plugins
 
-    paths = Paths.from_environment()
+    paths, unusable = Paths.from_environment(), try_plugins()
     try:
-        findings = examine_plugins(load_index(paths))
+        findings = examine_plugins(load_index(paths), unusable)
     except ValueError:
-        findings = examine_plugins(load_index(paths, refresh=True))
+        findings = examine_plugins(load_index(paths, refresh=True), unusable)
     return show_findings(map(to_json, findings), as_json=as_json, failed=ExitCode.PLUGIN)
 
 

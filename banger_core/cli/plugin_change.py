@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from banger_core.plugins.record import PluginRecord
 
 CORE = "banger"
+
+_REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^]]*\])?\s*([<>=!~].*)?")
+"""A package by its name, perhaps with extras and versions (PEP 508)."""
 
 Force = Annotated[bool, typer.Option("--force", help="Also when machines use it.")]
 Names = Annotated[
@@ -69,9 +74,14 @@ def install(
     before = _installed()
     _call(install_words(named, options), "the packages could not be installed")
     after = _installed()
-    new = [row for row in after if _key(row) not in {_key(old) for old in before}]
+    known = [_key(row) for row in before]
+    new = [row for row in after if _key(row) not in known]
     for row in new:
         tell(f"plugin {row['name']} ({row['distribution']} {row['version']}): {row['status']}")
+    brought = {"", *(row["distribution"] for row in after)}
+    for name in map(distribution_of, packages):
+        if name not in brought:
+            tell(f"{name} brings no plugin: it has no entry point in the group {CORE!r}")
     if not new:
         tell("no plugin is new")
     else:
@@ -246,5 +256,21 @@ def _installed() -> list[dict[str, Any]]:
     return rows
 
 
-def _key(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["name"], row["distribution"], row["version"]
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["name"], row["distribution"], row["version"], row["status"], row["error"]
+
+
+def distribution_of(package: str) -> str:
+    """Return the name of the distribution that is meant by ``package``, as plugins bear it; ""
+    where only pip knows.
+    """
+    import tomllib
+
+    place = Path(package)
+    wheel, named = place.suffix == ".whl", _REQUIREMENT.fullmatch(package)
+    name = place.name.partition("-")[0] if wheel else named[1] if named else ""
+    if place.exists() and not wheel:
+        name = ""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            name = str(tomllib.loads((place / "pyproject.toml").read_text())["project"]["name"])
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from banger_core.model import Finding
 from banger_core.plugins.index import Index
 from banger_core.plugins.needs import missing_needs
-from banger_core.plugins.record import PluginRecord
+from banger_core.plugins.record import CORE, PluginRecord
 from banger_core.plugins.registry import Registry
 
 
@@ -19,12 +19,20 @@ def failed_plugins(plugins: Iterable[PluginRecord]) -> list[Finding]:
             subject=f"plugin {plugin.name}",
             message=f"{plugin.distribution} {plugin.version} is {plugin.status}",
             why=plugin.error,
-            fix=f"banger plugin install --upgrade {plugin.distribution}, "
-            f"or banger plugin disable {plugin.name}",
+            fix=_ways_out(plugin),
         )
         for plugin in plugins
         if plugin.status in ("broken", "incompatible")
     ]
+
+
+def _ways_out(plugin: PluginRecord) -> str:
+    without = f"banger plugin disable {plugin.name}"
+    if plugin.status == "broken":
+        newer = f"banger plugin install --upgrade {plugin.distribution}"
+        return f"banger plugin show {plugin.name} tells more; {newer}, or {without}"
+    older = CORE if plugin.error.endswith(f"upgrade {CORE}") else plugin.distribution
+    return f"banger plugin install --upgrade {older}, or {without}"
 
 
 def old_ways(plugins: Iterable[PluginRecord]) -> list[Finding]:
@@ -42,8 +50,9 @@ def old_ways(plugins: Iterable[PluginRecord]) -> list[Finding]:
     ]
 
 
-def examine_plugins(index: Index) -> list[Finding]:
+def examine_plugins(index: Index, unusable: Iterable[Finding] = ()) -> list[Finding]:
     """Return everything that is to be said about the plugins; needs no daemon and changes nothing.
+    ``unusable`` is what came out when they were tried.
 
     Raises ValueError when the declarations in ``index`` are of another version.
     """
@@ -51,6 +60,7 @@ def examine_plugins(index: Index) -> list[Finding]:
     found = [
         *failed_plugins(index.plugins),
         *_clashes(registry),
+        *unusable,
         *_missing(index),
         *old_ways(index.plugins),
         *_needs(registry),

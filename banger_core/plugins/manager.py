@@ -102,12 +102,16 @@ def _check_function(name: str, function: Any, options: dict[str, Any] | None) ->
 
 def _checked(kind: Kind[Declared], result: Any) -> list[Declared]:
     if result is None or isinstance(result, str | bytes) or not hasattr(result, "__iter__"):
-        raise RejectedPlugin(f"{kind.hook} gave {_type(result)}, not declarations")
+        wanted = kind.declares.__name__
+        advice = "yield it" if type(result) is kind.declares else f"yield {wanted}(…)"
+        raise RejectedPlugin(f"{kind.hook} gave {_type(result)}, not declarations: {advice}")
     declared = list(result)
     for declaration in declared:
         if type(declaration) is not kind.declares:
             wanted = kind.declares.__name__
-            raise RejectedPlugin(f"{kind.hook} yielded {_type(declaration)}, not {wanted}")
+            raise RejectedPlugin(
+                f"{kind.hook} yielded {_type(declaration)}, not {wanted}: yield {wanted}(…)"
+            )
     names = [declaration.name for declaration in declared]
     if twice := {name for name in names if names.count(name) > 1}:
         raise RejectedPlugin(f"{kind.hook} declares {', '.join(sorted(twice))} twice")
@@ -115,4 +119,5 @@ def _checked(kind: Kind[Declared], result: Any) -> list[Declared]:
 
 
 def _type(value: object) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    name = type(value).__name__
+    return "nothing" if value is None else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"

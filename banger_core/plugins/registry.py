@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from banger_core import declare
@@ -15,6 +14,7 @@ from banger_core.plugins.index import Index, load_index
 from banger_core.plugins.isolation import isolate, isolated, plugin_error
 from banger_core.plugins.kinds import KINDS, SETTINGS, Kind, missing_methods
 from banger_core.plugins.known import MISTAKEN, install_advice
+from banger_core.plugins.loading import NotLoadable, load_target
 from banger_core.plugins.trace import traced
 
 if TYPE_CHECKING:
@@ -223,10 +223,12 @@ def _offers(kind: Kind[D], index: Index) -> list[Offer[D]]:
 
 def _load(kind: Kind[Any], offer: Offer[Any]) -> Any:
     declaration, plugin = offer.declaration, offer.plugin
-    module, _, attribute = declaration.load.partition(":")
     subject = f"{plugin.distribution}:{plugin.name} {kind.hook} {declaration.name} load"
     with traced(subject) as gave, isolated(plugin, kind.hook):
-        found = getattr(import_module(module), attribute)
+        try:
+            found = load_target(declaration.load)
+        except NotLoadable as problem:
+            raise plugin_error(plugin, kind.hook, str(problem)) from problem
         implementation = found() if kind.contract else found
         gave.append(declaration.load)
     if missing := missing_methods(declaration, implementation):

@@ -100,13 +100,16 @@ def _examine(
     except RejectedPlugin as problem:
         return replace(record, status="broken", error=str(problem)), files
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - the isolation of discovery
-        return _broken(record, problem), files | _blamed(problem)
+        return _broken(record, problem, files), files | _blamed(problem)
 
 
-def _broken(record: PluginRecord, problem: BaseException) -> PluginRecord:
+def _broken(record: PluginRecord, problem: BaseException, own: Iterable[str]) -> PluginRecord:
     text = " ".join(str(problem).split())
     story = "".join(traceback.format_exception(problem))
     error = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+    passed = traceback.extract_tb(problem.__traceback__)
+    if places := [frame for frame in passed if frame.filename in own]:
+        error += f" ({Path(places[-1].filename).name}, line {places[-1].lineno})"
     return replace(record, status="broken", error=error, traceback=story)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from banger_core.config.paths import Paths
-from banger_core.errors import BangerError, HostNotReady, NotFound, PluginError
+from banger_core.errors import BangerError, Conflict, HostNotReady, NotFound, PluginError
 from banger_core.jsonable import to_json
 from banger_core.model import Finding
 from banger_core.plugins.index import Index, load_index
@@ -99,7 +99,8 @@ def _suites(
             try:
                 suite = suite_of(every, catalogue.kind, offer.declaration, options)
             except BangerError as problem:
-                yield _finding("fail", subject, problem.summary, problem.cause)
+                fix = problem.tries[0] if isinstance(problem, Conflict) else ""
+                yield _finding("fail", subject, problem.summary, problem.cause, fix)
                 continue
             again = f"banger plugin check {plugin.name}"
             if isinstance(suite, str):

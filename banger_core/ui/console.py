@@ -16,8 +16,13 @@ def say(line: str) -> None:
 
 def tell(line: str) -> None:
     """Write one line of talk to stderr, if anyone is there to read it."""
+    talk(f"{printable(line)}\n")
+
+
+def talk(text: str) -> None:
+    """Write ``text`` to stderr as it stands, if anyone is there to read it."""
     try:
-        sys.stderr.write(f"{printable(line)}\n")
+        sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:
         # As when the terminal window was closed: what is being done must go on

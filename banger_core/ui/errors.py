@@ -6,7 +6,7 @@ import json
 import sys
 
 from banger_core.errors import BangerError
-from banger_core.ui.console import printable, styled
+from banger_core.ui.console import printable, styled, talk
 
 
 def show_error(problem: BangerError, *, as_json: bool = False) -> None:
@@ -17,19 +17,18 @@ def show_error(problem: BangerError, *, as_json: bool = False) -> None:
     and the last line of stderr when it is not.
     """
     if as_json:
-        sys.stderr.write(json.dumps(problem.to_dict()) + "\n")
+        talk(json.dumps(problem.to_dict()) + "\n")
         return
     _line("error:", "red", problem.summary)
     if problem.cause:
         _line("cause:", "yellow", problem.cause)
     for hint in problem.tries:
         _line("try:  ", "blue", hint)
-    sys.stderr.flush()
 
 
 def _line(label: str, style: str, text: str) -> None:
     # A cause may quote a program's output: its lines stay lines, aligned below each other
     first, *more = [printable(line) for line in text.splitlines() or [""]]
-    sys.stderr.write(f"{styled(label, style, sys.stderr)} {first}\n")
+    talk(f"{styled(label, style, sys.stderr)} {first}\n")
     for line in more:
-        sys.stderr.write(f"       {line}\n")
+        talk(f"       {line}\n")

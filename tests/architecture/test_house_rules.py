@@ -51,7 +51,7 @@ MAY_IMPORT = {
         "ui",
     }
     | {"config.edit", "config.file", "plugins.health", "plugins.index", "plugins.installer"}
-    | {"plugins.kinds", "scaffold"},
+    | {"plugins.kinds", "plugins.loading", "plugins.tryout", "scaffold"},
     "__main__": {"errors", "model", "config.paths", "client", "cli"},
 }
 """Room by room, what may be imported: a whole room or one module of it. Imports for types only

@@ -134,6 +134,29 @@ def test_a_reader_that_leaves_is_no_failure(daemon, machine):
     assert done.stderr == "141\n"
 
 
+@pytest.mark.parametrize("gone", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(("words", "status"), [("ps", 0), ("plugin list --json", 0), ("nosuch", 2)])
+def test_streams_that_are_closed_or_full_are_no_trouble(home, daemon, words, status, gone):
+    daemon.answers["GET /v1/vms"] = lambda _: {"vms": []}
+    daemon.answers["GET /v1/plugins"] = lambda _: {"plugins": []}
+    command = f"{sys.executable} -m banger_core {words} {gone}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "nobody foresaw" not in done.stderr
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_output_that_finds_no_room_is_a_failure(home, daemon, buffered):
+    daemon.answers["GET /v1/vms"] = lambda _: {"vms": []}
+    command = f"PYTHONUNBUFFERED={buffered} {sys.executable} -m banger_core ps --json >/dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    said = json.loads(done.stderr)
+    assert said["error"] == "the output could not be written"
+    assert said["cause"] == "No space left on device"
+
+
 def test_ctrl_c_while_waiting_is_130(cli, daemon, until):
     import threading
 

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from banger_core.cli.plugin_change import distribution_of
 from banger_core.config.paths import Paths, secure_dir
 from banger_core.testing.install import install_plugin
 
@@ -109,6 +110,52 @@ def test_doctor_says_what_the_host_lacks_and_who_clashes(cli, home, toy):
     assert "VM driver 'toy' is declared by 2 plugins" in said
     assert "toy (acme-toys 1.0)" in said
     assert "other (other 1.0)" in said
+
+
+def test_doctor_tries_what_is_declared(cli, home, site):
+    source = GOOD.replace("{name}", "near").replace("toy:Driver", "toys:Drivr")
+    install_plugin(site, "near", source=source.replace("toy:Log", "toys:Log"))
+    (site / "toys.py").write_text(
+        "print('here')\nclass Driver: pass\nclass Log:\n    handle = print"
+    )
+    found = {each["subject"]: each for each in json.loads(cli("plugin", "doctor", "--json").stdout)}
+    driver = found["VM driver toy"]
+    assert (driver["level"], driver["message"]) == ("fail", "near (near 1.0) cannot be used")
+    assert driver["why"] == "load names toys:Drivr, and toys has no Drivr: did you mean Driver?"
+    assert "event sink near-log" not in found
+    (site / "toys.py").write_text("import os\nos._exit(7)")
+    found = {each["subject"]: each for each in json.loads(cli("plugin", "doctor", "--json").stdout)}
+    assert found["plugins"]["why"] == "Python ended with status 7"
+
+
+def test_a_command_that_is_missing_may_be_a_broken_plugins(cli, home, site):
+    assert "plugin doctor" not in cli("fleet").stderr
+    install_plugin(site, "fleet", source="BANGER_API = 1\nraise OSError('no luck')")
+    done = cli("fleet")
+    assert done.returncode == 2
+    assert "try:   banger plugin doctor   (fleet cannot be used)" in done.stderr
+    assert (
+        "OSError: no luck (fleet_fleet_plugin.py, line 2)" in cli("plugin", "show", "fleet").stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        ("banger-oci", "banger-oci"),
+        ("Banger_OCI[x] >= 0.1", "banger-oci"),
+        ("dist/banger_oci-0.1-py3-none-any.whl", "banger-oci"),
+        ("git+https://example.org/x", ""),
+        ("https://example.org/x-1.tar.gz", ""),
+        ("{here}", "acme.plugin"),
+        ("{here}/empty", ""),
+        ("{here}/nowhere", ""),
+    ],
+)
+def test_what_a_package_is_called(tmp_path, package, name):
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'acme.plugin'\n")
+    (tmp_path / "empty").mkdir()
+    assert distribution_of(package.format(here=tmp_path)) == name.replace(".", "-")
 
 
 def test_doctor_is_content(cli, home):

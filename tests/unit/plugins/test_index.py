@@ -116,7 +116,9 @@ def test_mended_plugin_is_read_again(host):
 def test_mended_helper_of_a_broken_plugin_is_noticed(host):
     (host.directory / "helper_module.py").write_text("1 / 0\n")
     host.install("bad", "import helper_module\n" + network("fine"))
-    assert host.index()["plugins"]["bad"]["error"] == "ZeroDivisionError: division by zero"
+    assert host.index()["plugins"]["bad"]["error"] == (
+        "ZeroDivisionError: division by zero (bad_bad_plugin.py, line 1)"
+    )
     (host.directory / "helper_module.py").write_text("ready = True\n")
     assert host.index()["plugins"]["bad"]["status"] == "ok"
 
@@ -260,7 +262,10 @@ print(json.dumps({
         BANGER_PLUGINS="raises,typo,clash,fine",
     )
     found = json.loads(out)
-    assert found["status"]["raises"] == ["broken", "RuntimeError: at import"]
+    assert found["status"]["raises"] == [
+        "broken",
+        "RuntimeError: at import (raises_raises_plugin.py, line 1)",
+    ]
     assert found["status"]["typo"][0] == "broken"
     assert "did you mean banger_networks?" in found["status"]["typo"][1]
     assert found["networks"] == ["none", "fine"]

@@ -178,8 +178,12 @@ def test_a_layer_that_cannot_be_used_is_never_left_out(fresh_registry):
 @pytest.mark.parametrize(
     ("load", "cause"),
     [
-        ("no_such_module_here:X", "ModuleNotFoundError: No module named 'no_such_module_here'"),
-        ("under_test_code:Missing", "AttributeError"),
+        ("no_such_module:X", "load names no_such_module:X, and there is no module no_such_module"),
+        ("json.no_such:X", "load names json.no_such:X, and there is no module json.no_such"),
+        (
+            "under_test_code:Raiser",
+            "load names under_test_code:Raiser, and under_test_code has no Raiser: did you mean R",
+        ),
         ("under_test_code:Raises", "ValueError: no luck"),
         ("under_test_code:Exits", "SystemExit: 4"),
         ("under_test_code:Lacks", "under_test_code:Lacks has no method down, up"),
