@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from drivers import configuration
+from drivers import HOST_NOT_READY, configuration
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600), pytest.mark.xdist_group("run-vm")]
-
-HOST_NOT_READY = 4
 
 
 @pytest.fixture(scope="module")
