@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from banger_core.engine.process import alive as process_alive
     from banger_core.engine.process import exit_status as process_status
     from banger_core.engine.process import identify as identify_process
+    from banger_core.engine.process import last_words
     from banger_core.engine.process import recorded as recorded_process
     from banger_core.engine.process import signal as signal_process
     from banger_core.engine.process import wait_gone as wait_process
@@ -156,6 +157,7 @@ _LAZY = {
     "install_command": ("banger_core.packages", "install_command"),
     "Ingest": ("banger_core.store.content", "Ingest"),
     "is_loopback": ("banger_core.trust", "is_loopback"),
+    "last_words": ("banger_core.engine.process", "last_words"),
     "Noun": ("banger_core.cli.group", "Noun"),
     "open_deb": ("banger_core.kernel.deb", "open_deb"),
     "open_layer": ("banger_core.rootfs.stream", "open_layer"),
@@ -301,6 +303,7 @@ __all__ = [
     "is_loopback",
     "kvm_problem",
     "kvm_verdict",
+    "last_words",
     "open_deb",
     "open_fenced_pair",
     "open_layer",

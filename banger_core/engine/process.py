@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from banger_core.errors import BangerError, Conflict, HostNotReady
+from banger_core.escapes import strip_escapes
 from banger_core.model import ProcessId
 from banger_core.packages import install_command
 from banger_core.threads import in_thread
@@ -31,6 +32,8 @@ RECORD = "process"
 
 LOG = "vmm.log"
 """Name of the file in a process's directory that takes its stdout and stderr."""
+
+_WORDS = 1 << 16
 
 # Shell builtins only, so that no other process is involved and the pid stays the program's own.
 # The program begins only after the daemon has seen the record and answered: when the daemon dies
@@ -180,6 +183,20 @@ async def spawn(argv: Sequence[str], *, directory: Path) -> ProcessId:
     _reapers.add(reaper)
     reaper.add_done_callback(_reapers.discard)
     return process
+
+
+def last_words(directory: Path) -> list[str]:
+    """Return the lines with which the output of the program ends that was last spawned for
+    ``directory``: of its last 64 KiB all that are not blank, the last one last, safe to show. Empty
+    when it said nothing.
+    """
+    try:
+        with (directory / LOG).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _WORDS))
+            said = strip_escapes(file.read(_WORDS))
+    except OSError:
+        return []
+    return [line for each in said.splitlines() if (line := each.strip())]
 
 
 def _launch(argv: list[str], directory: Path) -> ProcessId:

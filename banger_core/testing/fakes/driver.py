@@ -70,7 +70,10 @@ class FakeDriver:
             await machine.kill()
             raise
         if not console.exists():
-            raise BangerError("the fake VMM ended at once", cause="see vmm.log")
+            words = processes.last_words(Path(spec.data["directory"]))
+            raise BangerError(
+                "the fake VMM ended at once", cause=words[-1] if words else "it said nothing"
+            )
         return machine
 
     async def adopt(self, spec: LaunchSpec, process: ProcessId, cx: Context) -> FakeMachine:  # noqa: ARG002 - the contract

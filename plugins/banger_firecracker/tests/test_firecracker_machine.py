@@ -167,7 +167,7 @@ def test_nothing_of_the_network_survives_the_machine(driver, spec, cx):
 def test_last_words_become_an_error(tmp_path, words, kind, hint):
     log = tmp_path / "vmm.log"
     log.write_text(f"noise\n{words}\n2026-01-01T00:00:00 [x:main] Firecracker exiting. code=1\n")
-    problem = asyncio.run(lastwords.explain_end(log))
+    problem = asyncio.run(lastwords.explain_end(tmp_path))
     assert type(problem) is kind
     assert problem.cause in words
     assert hint in " ".join(problem.hints)

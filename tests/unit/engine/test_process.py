@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from banger_core.engine import process
-from banger_core.engine.process import alive, exit_status, identify, recorded, spawn, wait_gone
+from banger_core.engine.process import (
+    alive,
+    exit_status,
+    identify,
+    last_words,
+    recorded,
+    spawn,
+    wait_gone,
+)
 from banger_core.errors import BangerError, Conflict, HostNotReady
 from banger_core.model import ProcessId
 
@@ -24,6 +32,19 @@ def directory(tmp_path):
     yield tmp_path
     if last := recorded(tmp_path):
         process.signal(last, signal.SIGKILL)
+
+
+def test_last_words_are_lines_that_can_be_shown(tmp_path):
+    assert last_words(tmp_path) == []
+    log = tmp_path / "vmm.log"
+    log.write_bytes(b"")
+    assert last_words(tmp_path) == []
+    log.write_bytes(b"one\n\n  \x1b[31mtwo\x1b[0m \r\nthr\xffee\x07")
+    assert last_words(tmp_path) == ["one", "two", "thr\ufffdee"]
+    log.write_bytes(b"at first\n" + b"x" * (1 << 16) + b"\nat last\n")
+    first, last = last_words(tmp_path)
+    assert last == "at last"
+    assert set(first) == {"x"}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from banger_core.api import (
     BangerError,
     Context,
+    last_words,
     process_alive,
     recorded_process,
     secure_dir,
@@ -63,12 +64,12 @@ async def listening(state: Path) -> Said | None:
 
 def ended(state: Path) -> BangerError:
     """The error of a responder that was started and runs no more."""
-    log = directory_of(state) / "vmm.log"
-    lines = log.read_text("utf-8", "replace").splitlines() if log.is_file() else []
+    directory = directory_of(state)
+    lines = last_words(directory)
     return BangerError(
         "names are not served",
         cause=f"the responder ended: {lines[-1][:300]}" if lines else "the responder ended",
-        hints=[f"cat {log}", "wait a few seconds: it is started again"],
+        hints=[f"cat {directory}/vmm.log", "wait a few seconds: it is started again"],
     )
 
 

@@ -219,7 +219,7 @@ class FirecrackerDriver:
                 "Firecracker does not answer",
                 cause=f"nothing on its socket in {START_DEADLINE:g} s",
             )
-        raise await explain_end(spec.sockets["control"].parent / "vmm.log")
+        raise await explain_end(spec.sockets["control"].parent)
 
 
 def card_of(spec: LaunchSpec) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from pathlib import Path
 
-from banger_core.api import BangerError, GuestFailed, HostNotReady
+from banger_core.api import BangerError, GuestFailed, HostNotReady, last_words
 from banger_firecracker.host.launch import MARK
 
 _PATIENCE = 20
@@ -24,12 +24,12 @@ _HINTS = (
 )
 
 
-async def explain_end(log: Path) -> BangerError:
-    """Return the error for a process that ended at once, with its last words in ``log``."""
+async def explain_end(directory: Path) -> BangerError:
+    """Return the error for a process that was spawned for ``directory`` and ended at once."""
     words = ""
     # The relay writes them when Firecracker has ended
     for _ in range(_PATIENCE):
-        if words := last_words(log):
+        if words := telling_line(directory):
             break
         await asyncio.sleep(_POLL)
     if words.startswith(MARK):
@@ -43,14 +43,9 @@ async def explain_end(log: Path) -> BangerError:
     return GuestFailed("Firecracker ended at once", cause=words or "it said nothing")
 
 
-def last_words(log: Path) -> str:
+def telling_line(directory: Path) -> str:
     """Return the line that says most: the host program's own, else the last that is no farewell."""
-    try:
-        with log.open("rb") as file:
-            text = file.read(1 << 16).decode("utf-8", "replace")
-    except OSError:
-        return ""
-    lines = [_STAMP.sub("", line.strip()) for line in text.splitlines() if line.strip()]
+    lines = [_STAMP.sub("", line) for line in last_words(directory)]
     for line in lines:
         if line.startswith(MARK):
             return line[:500]

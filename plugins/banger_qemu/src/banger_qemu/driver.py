@@ -24,7 +24,7 @@ from banger_core.api import (
     process_alive,
 )
 from banger_qemu.command import RamFile, command_line, waiting_command_line
-from banger_qemu.lastwords import explain_end, last_words
+from banger_qemu.lastwords import explain_end, last_line
 from banger_qemu.machine import QemuMachine
 from banger_qemu.machines import find_binary
 from banger_qemu.probe import decide
@@ -190,7 +190,7 @@ class QemuDriver:
             raise GuestFailed(
                 "QEMU does not answer", cause=f"nothing on its socket in {START_DEADLINE:g} s"
             )
-        raise explain_end(last_words(spec.sockets["qmp"].parent / "vmm.log"))
+        raise explain_end(last_line(spec.sockets["qmp"].parent))
 
 
 def _sockets(dirs: VmDirs) -> dict[str, Path]:

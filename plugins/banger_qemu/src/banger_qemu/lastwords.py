@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from banger_core.api import BangerError, Conflict, GuestFailed
+from banger_core.api import BangerError, Conflict, GuestFailed, last_words
 from banger_qemu.machines import without_name
 
 
-def last_words(log: Path) -> str:
-    """Return the last line that QEMU wrote, without its name before it."""
-    try:
-        with log.open("rb") as file:
-            text = file.read(1 << 16).decode("utf-8", "replace")
-    except OSError:
-        return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+def last_line(directory: Path) -> str:
+    """Return the last line that the QEMU spawned for ``directory`` wrote, without its name before
+    it.
+    """
+    lines = last_words(directory)
     return without_name(lines[-1]) if lines else ""
 
 

@@ -26,7 +26,7 @@ from banger_core.api import (
 )
 from banger_qemu.command import CONSOLE
 from banger_qemu.gate import CARD, NETWORK, open_gate
-from banger_qemu.lastwords import last_words
+from banger_qemu.lastwords import last_line
 from banger_qemu.migrate import cancel, load
 from banger_qemu.qmp import Qmp
 from banger_qemu.snapshots import requirements, running_version, write_state
@@ -227,7 +227,7 @@ class QemuMachine:
     async def _last_words(self) -> str:
         with suppress(TimeoutError):
             await asyncio.wait_for(wait_process(self._process), _LAST_WORDS)
-        return last_words(self._spec.sockets["qmp"].parent / "vmm.log")
+        return last_line(self._spec.sockets["qmp"].parent)
 
     async def _plug(self, *, up: bool) -> None:
         if "-netdev" in self._spec.argv:
