@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -23,7 +25,8 @@ from banger_core.testing.contracts.samples import sample_record
 from banger_dns import mapdns
 from banger_dns.attachment import Names
 from banger_dns.book import Book
-from banger_dns.mapdns import MapFile, entries_of, find_program
+from banger_dns.doctor import DnsCheck
+from banger_dns.mapdns import MapFile, entries_of, find_program, why_no_program
 
 WEB, DB = {"web.vm.": {"A": "127.64.1.2"}}, {"db.vm.": {"A": "10.7.0.5", "AAAA": "fd00:7::5"}}
 FOREIGN = {
@@ -173,7 +176,21 @@ def test_other_file_where_the_first_is_gone(state, tmp_path):
     assert content(tmp_path / "other.json") == WEB
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"a": 1', "\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"a": 1',
+        "\udcff",
+        "null",
+        '"web.vm."',
+        '{"a": 1e400}',
+        "\ufeff{}",
+        '{"a": ' + "[" * 100_000,
+        '{"a": ' + "9" * 5000 + "}",
+    ],
+)
 def test_broken_file_is_left_alone(file, path, text):
     data = text.encode("utf-8", "surrogateescape")
     path.write_bytes(data)
@@ -186,6 +203,58 @@ def test_broken_file_is_left_alone(file, path, text):
 def test_directory_that_is_not_there(state, tmp_path):
     with pytest.raises(HostNotReady):
         MapFile(str(tmp_path / "no" / "file.json"), state).update(WEB)
+
+
+def test_file_that_is_no_file(path, state, tmp_path):
+    file = MapFile(str(path), state)
+    os.mkfifo(path)
+    with pytest.raises(HostNotReady, match="no regular file"):
+        file.update(WEB)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(HostNotReady, match="cannot be read") as problem:
+        file.update(WEB)
+    assert problem.value.cause == "Is a directory"
+    path.rmdir()
+    with path.open("wb") as sparse:
+        sparse.truncate(1 << 30)
+    with pytest.raises(HostNotReady, match="larger than 16 MiB"):
+        file.update(WEB)
+    path.unlink()
+    path.with_name("mapdns.json.lock").unlink()
+    path.with_name("mapdns.json.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HostNotReady, match="cannot be locked"):
+        file.update(WEB)
+    assert not (tmp_path / "elsewhere").exists()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_file_that_cannot_be_written(file, path, monkeypatch, number):
+    path.write_text(json.dumps(FOREIGN))
+    before = path.read_bytes()
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mapdns, "_like", refuse)
+        with pytest.raises(HostNotReady, match="cannot be written") as problem:
+            file.update(WEB)
+    assert problem.value.cause == os.strerror(number)
+    assert path.read_bytes() == before
+    assert not [each.name for each in path.parent.iterdir() if each.name.startswith(".")]
+    assert file.update(WEB) == []
+
+
+@pytest.mark.parametrize("theirs", [None, [], "192.0.2.1", 7, {}, {"A": None}, {"TXT": "x"}])
+def test_entries_of_odd_shape_stay(file, path, theirs):
+    data = {"\ud800": "half", "web.vm.": theirs, "": theirs}
+    path.write_text(json.dumps(data))
+    assert file.update({**WEB, **DB}) == ["web.vm."]
+    assert content(path) == {**data, **DB}
+    file.update({})
+    assert content(path) == data
 
 
 def test_lock_is_waited_for(file, path):
@@ -302,6 +371,16 @@ def test_program_is_found_by_name_and_path(tmp_path, monkeypatch):
     assert find_program("") is None
 
 
+def test_why_there_is_no_program(tmp_path):
+    path = tmp_path / "mapdns"
+    assert why_no_program("") == "mapdns_bin is empty"
+    assert why_no_program("no-such") == "no directory of PATH has a program no-such"
+    assert why_no_program(str(path)) == f"there is no {path}"
+    path.write_text("#!/bin/sh\n")
+    assert why_no_program(str(path)) == f"{path} is not executable"
+    assert why_no_program(str(tmp_path)) == f"{tmp_path} is a directory"
+
+
 # --- with the plugin around it ---------------------------------------------------------------
 
 
@@ -361,6 +440,35 @@ def test_broken_file_keeps_no_vm_from_running(house, path):
     path.write_text("{}")
     house.tend()
     assert content(path) == {"sample.vm.": {"A": "127.64.0.1"}}
+
+
+def test_the_program_is_never_run(house, path, tmp_path):
+    """mapdns is whoever's runs it, so that no way in which it fails is ours: one that ends at once,
+    or never, changes nothing. What the real mapdns makes of the file is not shown here: no registry
+    has it.
+    """
+    ran = tmp_path / "ran"
+    program = tmp_path / "mapdns"
+    program.write_text(f"#!/bin/sh\necho >{ran}\nexec sleep 3600\n")
+    program.chmod(0o755)
+    house.cx._settings["mapdns_bin"] = str(program)
+    asyncio.run(Names().attach(sample_record(), house.cx))
+    house.tend()
+    assert house.ask("status")["mapdns"] == {
+        "program": str(program),
+        "data_file": str(path),
+        "problem": None,
+    }
+    (finding,) = (each for each in doctor(house) if each.subject == "mapdns")
+    assert (finding.level, finding.message) == ("pass", f"{program} gets names by {path}")
+    program.chmod(0o644)
+    (finding,) = (each for each in doctor(house) if each.subject == "mapdns")
+    assert (finding.level, finding.message) == ("warn", f"{program} is not executable")
+    assert not ran.exists()
+
+
+def doctor(house):
+    return asyncio.run(DnsCheck().check(house.cx))
 
 
 def test_name_that_is_taken_is_told(house, path):

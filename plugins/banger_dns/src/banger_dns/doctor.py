@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from banger_core.api import BangerError, Context, Finding, in_thread
 from banger_dns.keeper import listening
-from banger_dns.mapdns import find_program
+from banger_dns.mapdns import find_program, why_no_program
 from banger_dns.ports import check
 from banger_dns.settings import settings_of
 from banger_dns.wiring.journal import Wiring
@@ -73,7 +73,7 @@ def _mapdns(cx: Context) -> list[Finding]:
             Finding(
                 level="warn",
                 subject="mapdns",
-                message=f"{settings.mapdns_bin} is not found",
+                message=why_no_program(settings.mapdns_bin),
                 why=f"names are kept in {settings.mapdns_data_file} for it",
                 fix='set mapdns_bin = "/path/of/mapdns" in [plugins.dns]',
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import json
+import math
 import os
 import shutil
 import stat
@@ -34,6 +35,7 @@ PATIENCE = 3.0
 """Seconds for which somebody else's lock is waited for: a VM is about to be ready meanwhile."""
 
 _TRIES = 50
+_LARGEST = 16 << 20
 
 Entries = dict[str, Any]
 Ours = dict[str, list[Any]]
@@ -57,6 +59,18 @@ def entries_of(names: Iterable[Name], *, subdomains: bool) -> Entries:
 def find_program(setting: str) -> str | None:
     """Return the full path of the program that the settings name, by path or by name."""
     return shutil.which(os.path.expanduser(setting)) if setting else None  # noqa: PTH111
+
+
+def why_no_program(setting: str) -> str:
+    """Say why ``find_program`` finds none."""
+    path = Path(os.path.expanduser(setting))  # noqa: PTH111
+    if not setting:
+        return "mapdns_bin is empty"
+    if path.name == setting:
+        return f"no directory of PATH has a program {setting}"
+    if not path.exists():
+        return f"there is no {path}"
+    return f"{path} is a directory" if path.is_dir() else f"{path} is not executable"
 
 
 class MapFile:
@@ -127,7 +141,7 @@ class _Edit:
 
     def _read(self) -> tuple[os.stat_result | None, str]:
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb", opener=_at_once) as file:
                 facts = os.fstat(file.fileno())
                 if not stat.S_ISREG(facts.st_mode):
                     raise HostNotReady(
@@ -135,12 +149,20 @@ class _Edit:
                         cause="names are written to a file of its own",
                         hints=[f"ls -l {self._path}"],
                     )
-                return facts, file.read().decode()
+                if facts.st_size > _LARGEST:
+                    raise HostNotReady(
+                        f"{self._path} is larger than {_LARGEST >> 20} MiB",
+                        cause="it is read and written as a whole for each machine",
+                        hints=[f"ls -l {self._path}"],
+                    )
+                return facts, file.read(_LARGEST + 1).decode()
         except FileNotFoundError:
             return None, ""
         except (OSError, UnicodeDecodeError) as problem:
             raise HostNotReady(
-                f"{self._path} cannot be read", cause=str(problem), hints=[f"ls -l {self._path}"]
+                f"{self._path} cannot be read",
+                cause=(isinstance(problem, OSError) and problem.strerror) or str(problem),
+                hints=[f"ls -l {self._path}"],
             ) from problem
 
     def _replace(self, data: Entries, text: str, seen: os.stat_result | None) -> bool:
@@ -151,7 +173,7 @@ class _Edit:
             try:
                 with os.fdopen(handle, "wb") as file:
                     _like(file.fileno(), seen)
-                    file.write(_written(data, text).encode())
+                    file.write(_written(data, text))
                     file.flush()
                     os.fsync(file.fileno())
                 if not _same(self._path, seen):
@@ -185,8 +207,8 @@ def _merge(data: Entries, wanted: Entries, ours: Ours) -> list[str]:
 
 def _parse(path: Path, text: str) -> Entries:
     try:
-        data = json.loads(text or "{}")
-    except ValueError as problem:
+        data = json.loads(text or "{}", parse_float=_finite)
+    except (ValueError, RecursionError) as problem:
         raise HostNotReady(
             f"{path} is no JSON", cause=str(problem), hints=[f"mend {path}"]
         ) from problem
@@ -199,12 +221,28 @@ def _parse(path: Path, text: str) -> Entries:
     return data
 
 
-def _written(data: Entries, before: str) -> str:
+def _at_once(path: str, flags: int) -> int:
+    """Open also a pipe that nobody writes to."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _finite(text: str) -> float:
+    """Read a number, of which infinity would be written. Raises ValueError for one too large."""
+    if math.isfinite(number := float(text)):
+        return number
+    raise ValueError(f"{text[:20]} is no number that every program can read")
+
+
+def _written(data: Entries, before: str) -> bytes:
     """The JSON of ``data``, indented as the text before was."""
     lines = before.splitlines()
     second = lines[1] if len(lines) > 1 else "  "
     indent = second[: len(second) - len(second.lstrip())] or "  "
-    return json.dumps(data, indent=indent, ensure_ascii=False) + "\n"
+    try:
+        return (json.dumps(data, indent=indent, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        # Halves of pairs, which JSON can say and UTF-8 cannot
+        return (json.dumps(data, indent=indent) + "\n").encode()
 
 
 def _like(handle: int, seen: os.stat_result | None) -> None:
