@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from banger_core.contracts import ForwardingMachine
 from banger_core.errors import Conflict, NotFound, UsageProblem
 from banger_core.model import GUEST_SSH_PORT, Forward, Publish, VmRecord, VmState
+from banger_core.networks.loopback import check_port
 from banger_core.plan.limits import check_ports
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def published(record: VmRecord) -> list[Forward]:
 async def publish(engine: Engine, ref: str, wanted: Publish) -> VmRecord:
     """Publish a port of a VM: at once when it runs, and at every start from now on.
 
-    Raises Conflict when the port is taken, UsageProblem where VM or network cannot do it.
+    Raises Conflict when the port is taken, HostNotReady when this user may not have it, and
+    UsageProblem where VM or network cannot do it.
     """
     check_ports([wanted])
     found = engine.records.vm(ref)
@@ -34,6 +36,8 @@ async def publish(engine: Engine, ref: str, wanted: Publish) -> VmRecord:
         for other in record.plan.net.forwards:
             if (other.host_port, other.protocol) == (wanted.host_port, wanted.protocol):
                 raise _taken(record, other)
+        again = f"banger net forward add {record.name} {{free}}:{{guest}}"
+        check_port(forward.host_address, wanted, again)
         # Recorded first: a port that listens and that nobody knows of is worse than the reverse
         after = _with(engine, record, (*record.plan.net.forwards, forward))
         machine = engine.machines.machine(record.id)

@@ -50,8 +50,10 @@ def pick(vm_id: str, taken: Collection[str], publish: Sequence[Publish] = ()) ->
     )
 
 
-def check_port(address: str, publish: Publish) -> None:
-    """Raise Conflict or HostNotReady when ``publish`` is not possible on ``address`` now."""
+def check_port(address: str, publish: Publish, advice: str = "--publish {free}:{guest}") -> None:
+    """Raise Conflict or HostNotReady when ``publish`` is not possible on ``address`` now.
+    ``advice`` is the last hint, with places for a port that may be ``free``, and the two asked for.
+    """
     port, protocol = publish.host_port, publish.protocol
     problem = _obstacle(address, port, protocol)
     if problem == errno.EACCES:
@@ -59,7 +61,7 @@ def check_port(address: str, publish: Publish) -> None:
         raise HostNotReady(
             f"port {port} cannot be published by this user",
             cause="the kernel keeps low ports for root (net.ipv4.ip_unprivileged_port_start)",
-            hints=[f"--publish {free}:{publish.guest_port}"],
+            hints=[advice.format(free=free, guest=publish.guest_port, host=port)],
         )
     if problem:
         family = "u" if protocol == "udp" else "t"
@@ -69,7 +71,7 @@ def check_port(address: str, publish: Publish) -> None:
             f"{os.strerror(problem)}",
             hints=[
                 f"sudo ss -ln{family}p 'sport = :{port}'   (says which program)",
-                f"--publish {port % 50000 + 10000}:{publish.guest_port}",
+                advice.format(free=port % 50000 + 10000, guest=publish.guest_port, host=port),
             ],
         )
 

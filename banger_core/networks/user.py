@@ -56,7 +56,8 @@ class UserNetwork:
         always there. Raises Conflict or HostNotReady naming the port.
         """
         for forward in plan.forwards:
-            check_port(forward.host_address, forward.publish)
+            taken = "banger net forward remove NAME {host}"
+            check_port(forward.host_address, forward.publish, taken)
 
     async def down(self, plan: NetPlan, cx: Context) -> None:
         """See that the VMM's sockets are gone.

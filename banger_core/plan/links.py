@@ -56,5 +56,6 @@ def _one(net: NetPlan, ref: str, there: list[VmRecord]) -> VmRecord:
     named = [vm for vm in there if ref in (vm.name, vm.id)]
     found = named or [vm for vm in there if ref and vm.id.startswith(ref)]
     if len(found) != 1:
-        raise NotFound(f"VM on the network {net.network}", ref, [vm.name for vm in there])
+        noun, names = f"VM on the network {net.network}", [vm.name for vm in there]
+        raise NotFound(noun, ref, names, hints=[f"banger net show {net.network}"])
     return found[0]

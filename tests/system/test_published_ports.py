@@ -97,7 +97,10 @@ def test_ports_of_a_machine(banger):
         port = stranger.getsockname()[1]
         refused = banger.run("net", "forward", "add", "web", f"{port}:80")
         assert refused.returncode == 1, refused.stderr
-        assert f"tcp port {address}:{port} cannot be published".encode() in refused.stderr
+        assert f"tcp port {port} is taken on {address}".encode() in refused.stderr
+        assert f"try:   banger net forward add web {port % 50000 + 10000}:80" in (
+            refused.stderr.decode()
+        )
     assert banger.json("vm", "show", "web")["ports"] == published
 
     # A daemon that knows the machine only from its records

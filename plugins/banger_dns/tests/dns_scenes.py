@@ -98,17 +98,19 @@ def nothing_to_wire(stage: Stage) -> None:
     resolv_conf()
     stage.serve()
     before = snapshot()
-    for prepare, cause in (
-        (lambda: None, "asks port 53 only"),
-        (lambda: stage.serve(53, "127.0.0.9") or as_link(), "is a link to"),
+    for prepare, cause, before_that in (
+        (lambda: None, "asks port 53 only", ["set port = 53 in [plugins.dns]"]),
+        (lambda: stage.serve(53, "127.0.0.9") or as_link(), "is a link to", []),
     ):
         prepare()
         before = snapshot()
         with pytest.raises(HostNotReady) as caught:
             stage.wirer().wire()
         assert cause in caught.value.cause
-        assert caught.value.hints[0] == "add to /etc/resolv.conf:"
-        assert caught.value.hints[1].startswith("nameserver 127.0.0.")
+        *first, head, line = caught.value.hints
+        assert [hint.partition(",")[0] for hint in first] == before_that
+        assert head == "add to /etc/resolv.conf:"
+        assert line.startswith("nameserver 127.0.0.")
         assert snapshot() == before
         assert not stage.journal.exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -243,10 +244,30 @@ def test_port_that_is_taken(house):
 
 def test_low_port_says_how_to_get_it(house, monkeypatch):
     refused = PermissionError(13, "Permission denied")
+    house.cx._settings["port"] = 53
     monkeypatch.setattr(ports, "obstacle", lambda *_: refused)
     with pytest.raises(HostNotReady) as caught:
         house.tend()
-    assert caught.value.hints[0] == "sudo sysctl net.ipv4.ip_unprivileged_port_start=53"
+    assert caught.value.hints == (
+        "sudo sysctl net.ipv4.ip_unprivileged_port_start=53",
+        "set port = 10053 in [plugins.dns], then banger daemon stop",
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "serve", "advice"),
+    [
+        ("127.0.0.1", 53, False, 'set address = "127.0.0.2" in [plugins.dns], then banger daemon'),
+        ("127.0.0.1", 10053, False, "set port = 10054 in [plugins.dns], then banger daemon stop"),
+        ("::1", 53, False, "set port = 54 in [plugins.dns], then banger daemon stop"),
+        ("127.0.0.9", 53, True, "banger dns serve --address 127.0.0.10"),
+    ],
+)
+def test_what_to_try_in_place_of_what_is_taken(monkeypatch, address, port, serve, advice):
+    monkeypatch.setattr(ports, "obstacle", lambda *_: OSError(errno.EADDRINUSE, "in use"))
+    with pytest.raises(Conflict) as caught:
+        ports.check(address, port, serve=serve)
+    assert caught.value.hints[1].startswith(advice)
 
 
 def test_address_that_this_host_does_not_have(house):

@@ -188,8 +188,9 @@ def test_up_says_which_port_was_taken_meanwhile(listener, fake_context):
     found = published(wanted)
     asyncio.run(UserNetwork().up(found, fake_context))
     listener(found.host_address, wanted.host_port)
-    with pytest.raises(Conflict, match=f"port {wanted.host_port} is taken"):
+    with pytest.raises(Conflict, match=f"port {wanted.host_port} is taken") as problem:
         asyncio.run(UserNetwork().up(found, fake_context))
+    assert problem.value.hints[1] == f"banger net forward remove NAME {wanted.host_port}"
 
 
 def free_port():

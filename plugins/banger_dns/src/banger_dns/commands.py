@@ -55,7 +55,7 @@ def status(as_json: AsJson = False) -> None:
             "served": _served(responder),
             "resolver": look.resolvers[0].name,
             "wired": f"{look.wired.resolver}, to {look.wired.server}" if look.wired else "no",
-            "this host": look.problem or "finds names",
+            "this host": f"finds no names: {look.problem}" if look.problem else "finds names",
             "mapdns": _mapdns(found["mapdns"]),
         }
     )
@@ -104,7 +104,7 @@ def serve(
             cause="others could ask for the names of machines",
             hints=[f'set address = "{address}" and expose = true in [plugins.dns]'],
         )
-    check(address, port)
+    check(address, port, serve=True)
     state = ask("dns", "status")["state_dir"]
     argv = [sys.executable, "-P", "-m", "banger_dns.responder", state, address, str(port)]
     sys.stdout.flush()

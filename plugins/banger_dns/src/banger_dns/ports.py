@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from banger_core.api import Conflict, HostNotReady
 from banger_dns.names import DEFAULT_PORT
 from banger_dns.server import bind
 
+DNS_PORT = 53
 TABLES = ("udp", "tcp", "udp6", "tcp6")
 
 
@@ -24,15 +27,15 @@ def obstacle(address: str, port: int) -> OSError | None:
     return None
 
 
-def check(address: str, port: int) -> None:
+def check(address: str, port: int, *, serve: bool = False) -> None:
     """Raise Conflict when another program has the address, HostNotReady when this
-    user must not have it, or this host does not have it.
+    user must not have it, or this host does not have it. ``serve`` says that it was asked for on
+    the command line of ``dns serve``, and not in the configuration.
     """
     problem = obstacle(address, port)
     if problem is None:
         return
     what = f"{address} port {port}"
-    other = [f"port = {DEFAULT_PORT} in [plugins.dns], then banger daemon stop"]
     if problem.errno == errno.EADDRINUSE:
         found = holders(port)
         raise Conflict(
@@ -40,20 +43,37 @@ def check(address: str, port: int) -> None:
             cause=f"by {', '.join(found)}" if found else "by a program of another user",
             hints=[
                 f"sudo ss -lnptu 'sport = :{port}'   (says which program)",
-                f"set port = {port + 1} in [plugins.dns], then banger daemon stop",
+                _elsewhere(address, port, serve=serve),
             ],
         )
     if problem.errno == errno.EACCES:
         raise HostNotReady(
             f"the names of machines cannot be served: {what} is not for this user",
             cause="the kernel keeps low ports for root (net.ipv4.ip_unprivileged_port_start)",
-            hints=["sudo sysctl net.ipv4.ip_unprivileged_port_start=53", *other],
+            hints=[
+                f"sudo sysctl net.ipv4.ip_unprivileged_port_start={port}",
+                _instead("port", DEFAULT_PORT, serve=serve),
+            ],
         )
     raise HostNotReady(
         f"the names of machines cannot be served: {what} cannot be had",
         cause=problem.strerror or str(problem),
-        hints=["ip addr", 'set address = "127.0.0.1" in [plugins.dns], then banger daemon stop'],
+        hints=["ip addr", _instead("address", "127.0.0.1", serve=serve)],
     )
+
+
+def _elsewhere(address: str, port: int, *, serve: bool) -> str:
+    """What to try in place of what is taken: port 53 is worth another address."""
+    at = ipaddress.ip_address(address)
+    if port == DNS_PORT and at.version == 4 and at.is_loopback:
+        return _instead("address", str(at + 1), serve=serve)
+    return _instead("port", port + 1, serve=serve)
+
+
+def _instead(key: str, value: str | int, *, serve: bool) -> str:
+    if serve:
+        return f"banger dns serve --{key} {value}"
+    return f"set {key} = {json.dumps(value)} in [plugins.dns], then banger daemon stop"
 
 
 def holders(port: int) -> list[str]:

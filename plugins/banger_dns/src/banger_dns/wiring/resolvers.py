@@ -26,6 +26,11 @@ DELEGATES = 258
 PORTS = 246
 """The first systemd whose resolver asks servers on ports of their own."""
 
+AT_PORT_53 = (
+    "set port = 53 in [plugins.dns], then banger daemon stop: the lines are of no use before"
+)
+"""What to do about a resolver that asks no other port."""
+
 HEAD = "# Names of banger's machines. `banger dns unwire` removes this.\n"
 
 
@@ -50,7 +55,7 @@ class Server:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolver:
     """What was found. ``path`` becomes ``text`` and ``reload`` makes it known, unless there is an
-    ``obstacle``. ``lines`` of ``text`` are those that matter.
+    ``obstacle``; ``way_out`` is what to do about that. ``lines`` of ``text`` are those that matter.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Resolver:
     lines: tuple[str, ...] = field(default=())
     reload: tuple[str, ...] = ()
     obstacle: str = ""
+    way_out: str = ""
 
 
 def find(server: Server) -> list[Resolver]:
@@ -95,6 +101,7 @@ def _resolved(server: Server) -> Iterator[Resolver]:
         obstacle=f"systemd {version} asks port 53 only, and names are served on {server.port}"
         if old
         else "",
+        way_out=AT_PORT_53 if old else "",
     )
 
 
@@ -242,6 +249,7 @@ def _resolv_conf(server: Server) -> Iterator[Resolver]:
         text=changed,
         lines=(line,),
         obstacle=_resolv_obstacle(server, lines),
+        way_out=AT_PORT_53 if server.port != 53 else "",
     )
 
 

@@ -144,7 +144,9 @@ def _choose(found: list[Resolver], name: str, *, given: bool) -> Resolver:
     first = found[0]
     if first.obstacle:
         raise HostNotReady(
-            f"{first.name} cannot be wired", cause=first.obstacle, hints=by_hand(first)
+            f"{first.name} cannot be wired",
+            cause=first.obstacle,
+            hints=[*filter(None, [first.way_out]), *by_hand(first)],
         )
     if first.reload and not given and _is_missing(first.reload[0]):
         raise HostNotReady(
