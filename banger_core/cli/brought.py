@@ -81,14 +81,12 @@ def _blamed(problem: Exception, owner: PluginRecord, where: str) -> Exception | 
     import typer
 
     from banger_core.errors import BangerError, PluginError
-    from banger_core.plugins.loading import NotLoadable
+    from banger_core.plugins.loading import NotLoadable, told
 
     expected = (BangerError, BrokenPipeError, typer.Exit, typer.Abort, typer.TyperException)
     if isinstance(problem, expected):
         return None
-    said = " ".join(str(problem).split())
-    if not isinstance(problem, NotLoadable):
-        said = f"{type(problem).__name__}: {said}" if said else type(problem).__name__
+    said = str(problem) if isinstance(problem, NotLoadable) else told(problem, owner.module)
     return PluginError(
         owner.name,
         owner.distribution,

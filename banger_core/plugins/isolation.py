@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from banger_core.contracts import Machine
 from banger_core.errors import BangerError, PluginError
+from banger_core.plugins.loading import told
 from banger_core.store.content import no_space
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def _blamed(problem: BaseException, plugin: PluginRecord, where: str) -> BangerE
         return full
     log = logging.getLogger(f"banger.plugin.{plugin.name}")
     log.error("%s failed in %s", plugin.label, where, exc_info=problem)
-    text = " ".join(str(problem).split())
-    said = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
-    return plugin_error(plugin, where, said)
+    return plugin_error(plugin, where, told(problem, plugin.module))
 
 
 def plugin_error(plugin: PluginRecord, where: str, problem: str) -> PluginError:

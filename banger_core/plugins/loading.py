@@ -1,9 +1,11 @@
-"""What ``load`` of a declaration names."""
+"""What ``load`` of a declaration names, and what is said when a plugin's code breaks."""
 
 from __future__ import annotations
 
+import traceback
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
@@ -28,3 +30,16 @@ def load_target(load: str) -> Any:
         advice = f": did you mean {near[0]}?" if near else ""
         raise NotLoadable(f"load names {load}, and {module} has no {attribute}{advice}")
     return getattr(found, attribute)
+
+
+def told(problem: BaseException, module: str) -> str:
+    """Say in one line what ``problem`` is, and where in the package of ``module`` it came up."""
+    said, package = " ".join(str(problem).split()), module.partition(".")[0]
+    said = f"{type(problem).__name__}: {said}" if said else type(problem).__name__
+    files = [(Path(each.filename), each.lineno) for each in _frames(problem)]
+    places = [(file, line) for file, line in files if package in (file.stem, *file.parts)]
+    return f"{said} ({places[-1][0].name}, line {places[-1][1]})" if places else said
+
+
+def _frames(problem: BaseException) -> traceback.StackSummary:
+    return traceback.extract_tb(problem.__traceback__)

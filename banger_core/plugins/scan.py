@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import banger_core
 from banger_core.deprecation import collecting
 from banger_core.hookspecs import PROJECT
+from banger_core.plugins.loading import told
 from banger_core.plugins.manager import (
     IncompatiblePlugin,
     RejectedPlugin,
@@ -100,17 +101,12 @@ def _examine(
     except RejectedPlugin as problem:
         return replace(record, status="broken", error=str(problem)), files
     except (Exception, SystemExit) as problem:  # noqa: BLE001 - the isolation of discovery
-        return _broken(record, problem, files), files | _blamed(problem)
+        return _broken(record, problem), files | _blamed(problem)
 
 
-def _broken(record: PluginRecord, problem: BaseException, own: Iterable[str]) -> PluginRecord:
-    text = " ".join(str(problem).split())
+def _broken(record: PluginRecord, problem: BaseException) -> PluginRecord:
     story = "".join(traceback.format_exception(problem))
-    error = f"{type(problem).__name__}: {text}" if text else type(problem).__name__
-    passed = traceback.extract_tb(problem.__traceback__)
-    if places := [frame for frame in passed if frame.filename in own]:
-        error += f" ({Path(places[-1].filename).name}, line {places[-1].lineno})"
-    return replace(record, status="broken", error=error, traceback=story)
+    return replace(record, status="broken", error=told(problem, record.module), traceback=story)
 
 
 def _installed() -> list[PluginRecord]:

@@ -39,6 +39,8 @@ spent = time.process_time() - began
 print(json.dumps({"ms": spent * 1000, "modules": sorted(set(sys.modules) - before)}))
 """
 
+_OURS = Path(__file__).parents[1]
+
 LIGHT = 12
 """So many modules of Python's own may a plugin module import beside the API."""
 
@@ -166,7 +168,7 @@ class _Results:
             test = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
             crash = getattr(report.longrepr, "reprcrash", None)
             said = crash.message if crash else str(report.longrepr)
-            if crash and not said.startswith("Failed: "):
+            if crash and not Path(crash.path).is_relative_to(_OURS):
                 # It was not a suite that complained: this is where the plugin's code broke
                 said += f" ({Path(crash.path).name}, line {crash.lineno})"
             self.failed.append((test, " ".join(said.removeprefix("Failed: ").split())[:500]))

@@ -91,5 +91,5 @@ def test_a_directory_that_an_author_works_on(built, fresh):
     assert "plugin acme-sink (acme-sink 0.1.0): ok" in said
     # What is changed there counts at once
     (place / "src" / "acme_sink" / "plugin.py").write_text("raise OSError('at work')\n")
-    assert rows(environment)["acme-sink"]["error"] == "OSError: at work"
+    assert rows(environment)["acme-sink"]["error"] == "OSError: at work (plugin.py, line 1)"
     assert ROOT not in place.parents

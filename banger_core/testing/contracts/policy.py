@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from banger_core.contracts import SshFacts, SshPatch
+from banger_core.errors import BangerError
 from banger_core.testing.contracts.base import Contract
 
 
@@ -39,6 +40,19 @@ class SshPolicyContract(Contract):
     def test_policy_is_pure(self, facts: SshFacts) -> None:
         first, second = (type(self).policy(facts) for _ in range(2))
         self.asks(first == second, "a policy gives the same patch for the same facts")
+
+    def test_what_is_set_can_be_set(self, facts: SshFacts) -> None:
+        from banger_core.plan.ssh_keys import key_named
+
+        patch = type(self).policy(facts)
+        self.asks(isinstance(patch, SshPatch), f"a policy returns an SshPatch, not {patch!r}")
+        for name in sorted({*patch.set, *patch.lock}):
+            try:
+                key = key_named(name, "the policy")
+                if name in patch.set:
+                    key.accept(patch.set[name], "the policy")
+            except BangerError as problem:
+                self.asks(False, f"what is set can be set: {problem.summary}; {problem.tries[0]}")
 
     def survives_json_values(self, patch: SshPatch) -> None:
         """Ask that what is set can be stored: the plan keeps it."""

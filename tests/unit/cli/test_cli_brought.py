@@ -120,8 +120,8 @@ def test_function_is_one_command_with_its_own_status(cli, acme):
     ("load", "said"),
     [
         ("acme_code:fails", "KeyError: 'lost'"),
-        ("acme_code:absent", "AttributeError"),
-        ("no_such_module:noun", "ModuleNotFoundError"),
+        ("acme_code:absent", "load names acme_code:absent, and acme_code has no absent"),
+        ("no_such_module:noun", "there is no module no_such_module"),
     ],
 )
 def test_defect_names_the_plugin(cli, acme, load, said):

@@ -72,7 +72,7 @@ def test_a_plugin_that_breaks_its_contracts_is_told_what_they_ask(cli, home, sit
         "mistyped names are refused",
     }
     policy = next(each for each in found if each["subject"] == "SSH policy bad")
-    assert (policy["level"], policy["message"]) == ("pass", "SshPolicyContract: 2 tests pass")
+    assert (policy["level"], policy["message"]) == ("pass", "SshPolicyContract: 3 tests pass")
     # The host was not mended: nobody said --host
     assert not mark.exists()
 

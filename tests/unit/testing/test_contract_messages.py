@@ -243,6 +243,24 @@ def test_policy(complaint, patch, asked):
     )
 
 
+@pytest.mark.parametrize(
+    ("patch", "asked"),
+    [
+        (SshPatch(set={"agent_forwardin": False}), "did you mean agent_forwarding?"),
+        (SshPatch(lock=frozenset({"usr"})), "no SSH setting named 'usr'"),
+        (SshPatch(set={"agent_forwarding": "perhaps"}), "agent_forwarding"),
+    ],
+)
+def test_policy_sets_what_there_is(complaint, fake_context, patch, asked):
+    facts = contracts.SshPolicyContract.facts.__wrapped__(contracts.SshPolicyContract())
+    assert asked in complaint(
+        contracts.SshPolicyContract,
+        "test_what_is_set_can_be_set",
+        facts,
+        policy=staticmethod(lambda _: patch),
+    )
+
+
 class Changes:
     async def check(self, cx):
         (cx.state_dir / "mark").write_text("x")
