@@ -13,8 +13,8 @@ DAEMON = ("-m", "banger_core.daemon")
 
 
 def lock_holder(lock: Path) -> int | None:
-    """Return the process that has locked a file with flock(2), or None when that is not to be seen
-    (proc_locks(5)): it has gone meanwhile, or lives in another PID namespace.
+    """Return the process that has locked a file with flock(2) for itself alone, or None when that
+    is not to be seen (proc_locks(5)): it has gone meanwhile, or lives in another PID namespace.
     """
     try:
         facts = lock.stat()
@@ -22,7 +22,8 @@ def lock_holder(lock: Path) -> int | None:
     except OSError:
         return None
     for fields in map(str.split, lines):
-        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].endswith(f":{facts.st_ino}"):
+        of_file = len(fields) > 5 and fields[5].endswith(f":{facts.st_ino}")
+        if of_file and (fields[1], fields[3]) == ("FLOCK", "WRITE"):
             pid = int(fields[4])
             # An inode's number is one of its own file system's only
             if any(os.path.samestat(facts, each) for each in _open_files(pid)):

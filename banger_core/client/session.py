@@ -39,7 +39,8 @@ _USER_MAX = 64
 _USER_SIGNS = "_.:+@-"
 
 _RETRY = 0.3
-_INSIST = 5.0
+# As long as a guest that is very busy may take to start a program
+_INSIST = 60.0
 _DIRECTORY_SIGNS = "_/+@%=,.-"
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 

@@ -113,14 +113,14 @@ def start(paths: Paths, tell: Callable[[str], None]) -> None:
     offset = log.stat().st_size if log.exists() else 0
     child: int | None = None
     while not _answers(paths.socket, deadline):
-        if child is None:
+        if child is None and not locked_out.look():
             child = _launch(log)
-        if (status := _ended(child)) is not None:
-            # Status 0: another one holds the lock, and may itself be about to leave
+        if child is not None and (status := _ended(child)) is not None:
             child = None
             if status:
                 raise _died(log, offset)
-            locked_out.look()
+            # Status 0: another one holds the lock, and may itself be about to leave
+            locked_out.look(surely=True)
         if time.monotonic() > deadline:
             raise DaemonUnavailable(
                 f"the daemon does not answer {PATIENCE:.0f} s after its start",
@@ -167,15 +167,16 @@ class _LockedOut:
         self._lock, self._tell, self._after = lock, tell, after
         self.cause = ""
 
-    def look(self) -> None:
-        """Say once who it is, when that takes long. Raises DaemonUnavailable when waiting is of no
-        use.
+    def look(self, *, surely: bool = False) -> bool:
+        """Return whether there is such a one, which is not always to be seen: then no daemon needs
+        to be started, and many who wait do not take all the time of the one who comes. Say once who
+        it is, when that takes long. Raises DaemonUnavailable when waiting is of no use.
         """
         from banger_core.client.holder import described, is_daemon, lock_holder
 
-        if time.monotonic() < self._after:
-            return
         pid = lock_holder(self._lock)
+        if (pid is None and not surely) or time.monotonic() < self._after:
+            return pid is not None
         if pid is not None and not is_daemon(pid):
             raise DaemonUnavailable(
                 f"{self._lock} is locked by another program",
@@ -185,6 +186,7 @@ class _LockedOut:
         if not self.cause:
             self.cause = f"{described(pid)} holds {self._lock} and does not answer"
             self._tell(f"waiting: {self.cause}")
+        return True
 
 
 def _answers(path: Path, deadline: float) -> bool:
@@ -283,7 +285,7 @@ def _is_free(lock: Path) -> bool:
     except FileNotFoundError:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     finally:

@@ -44,13 +44,15 @@ class FakeDaemon:
 
     ``answers`` maps ``"GET /v1/vms"`` to a function from what was asked to the answer: a JSON
     value, a ``Stream``, or a raised BangerError. A key whose path ends in ``*`` takes all paths
-    that begin so. ``asked`` lists all requests, oldest first.
+    that begin so. ``asked`` lists all requests, oldest first. ``sent`` is called with each of them
+    when its answer was sent.
     """
 
     def __init__(self, socket: Path, *, version: str = __version__) -> None:
         self.version = version
         self.socket = socket
         self.asked: list[Asked] = []
+        self.sent: Callable[[Asked], object] = lambda _: None
         self.answers: dict[str, Answer] = {
             "GET /v1/status": self._status,
             "POST /v1/resolve": _resolved,
@@ -150,8 +152,13 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        asked = Asked(self.command, unquote(parts.path), query, body)
+        self._answer(asked)
+        self.server.fake.sent(asked)
+
+    def _answer(self, asked: Asked) -> None:
         try:
-            answer = self.server.fake.answer(Asked(self.command, unquote(parts.path), query, body))
+            answer = self.server.fake.answer(asked)
         except BangerError as problem:
             self._document(404 if isinstance(problem, NotFound) else 400, problem.to_dict())
             return

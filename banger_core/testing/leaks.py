@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-_GRACE = 5.0
+_GRACE = 30.0
 
 
 def children() -> set[int]:

@@ -30,7 +30,7 @@ from banger_core.testing.fakes import CONFIG
 from banger_core.testing.install import install_plugin
 from banger_core.testing.ledger import Ledger, take
 
-TIMEOUT = 60
+TIMEOUT = 90
 DAEMON = b"banger_core.daemon"
 
 # Stands for a session that lasts: the fake guest greets, but nobody can log in
@@ -110,15 +110,17 @@ class House:
                 start_new_session=True,
             )
         self.daemons.append(daemon)
-        self.until(lambda: self._pid(daemon) == daemon.pid)
+        self.until(lambda: self.answers(daemon))
+        assert daemon.poll() is None, self.log()
         return daemon
 
-    def _pid(self, daemon: subprocess.Popen[bytes]) -> Any:
-        assert daemon.poll() is None, self.log()
-        try:
-            return Client(self.runtime / "bangerd.sock").status()["pid"]
-        except DaemonUnavailable:
-            return None
+    def answers(self, daemon: subprocess.Popen[bytes]) -> bool:
+        """Whether it is this daemon that answers; one that has ended is told by ``poll``."""
+        if daemon.poll() is not None:
+            return True
+        with contextlib.suppress(DaemonUnavailable):
+            return bool(Client(self.runtime / "bangerd.sock").status()["pid"] == daemon.pid)
+        return False
 
     def until(self, what: Callable[[], Any], why: Callable[[], str] = str) -> Any:
         """Wait until ``what`` gives something true, and return that; else ``why`` says more."""
@@ -164,14 +166,23 @@ class House:
         return self.processes(DAEMON)
 
     def ledger(self) -> Ledger:
+        """What there is once nobody speaks with the daemon any more: it lets go of who has left
+        a moment later.
+        """
+        self.until(lambda: not self._connected())
         return take(self.paths)
+
+    def _connected(self) -> bool:
+        connected, socket = "03", str(self.runtime / "bangerd.sock")
+        rows = map(str.split, Path("/proc/net/unix").read_text().splitlines())
+        return any(row[5:6] == [connected] and row[7:] == [socket] for row in rows)
 
     def settled(self, before: Ledger) -> None:
         """Wait until everything is as it was; what stays different is told."""
         left: list[str] = []
 
         def same() -> bool:
-            now = self.ledger()
+            now = take(self.paths)
             left[:] = (now if before.of("fd") else now.without("fd")).since(before)
             return not left
 
@@ -256,7 +267,7 @@ def house() -> Iterator[House]:
     home = Path(tempfile.mkdtemp(prefix="bc-"))
     for name in ("home", "config", "site", "bin"):
         (home / name).mkdir(mode=0o700)
-    (home / "config" / "config.toml").write_text(CONFIG.replace("stop_grace = 5", "stop_grace = 1"))
+    (home / "config" / "config.toml").write_text(CONFIG)
     install_plugin(home / "site", "fakes", module="banger_core.testing.fakes")
     env = {key: value for key, value in os.environ.items() if not key.startswith("BANGER_")}
     env.update(

@@ -222,7 +222,7 @@ def test_killed(house, way, point):
     assert done.returncode == 1, done.stderr
     assert "error: bangerd went away\ncause: " in done.stderr
     assert "Traceback" not in done.stderr
-    assert daemon.wait(timeout=10) == -signal.SIGKILL
+    assert daemon.wait(timeout=60) == -signal.SIGKILL
     # The next command starts a daemon, which settles what it finds
     if way.leased:
         house.until(lambda: house.vms() == [])
@@ -250,5 +250,5 @@ def test_failed(house, way, point):
     assert "Traceback" not in house.log()
     assert house.daemon_pids() == {daemon.pid}
     daemon.terminate()
-    assert daemon.wait(timeout=10) == 0
+    assert daemon.wait(timeout=60) == 0
     assert_works_again(house, way, way.repeated, way.again)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,9 +25,16 @@ def spec(house):
 
 @pytest.fixture
 def stubborn(house):
+    """A guest that does not shut down, within a second."""
+    grace(house, 1)
     path = house.home / "stubborn.json"
     path.write_text(json.dumps(STUBBORN))
     return str(path)
+
+
+def grace(house, seconds):
+    config = house.home / "config" / "config.toml"
+    config.write_text(re.sub(r"stop_grace = \d+", f"stop_grace = {seconds}", config.read_text()))
 
 
 def running(house, spec, **env):
@@ -79,8 +87,7 @@ def test_a_guest_that_does_not_shut_down_is_forced(house, stubborn):
 
 
 def test_the_second_signal_ends_it_at_once(house, stubborn):
-    config = house.home / "config" / "config.toml"
-    config.write_text(config.read_text().replace("stop_grace = 1", "stop_grace = 600"))
+    grace(house, 600)
     with running(house, stubborn) as run:
         events_until(run, "run.ready")
         run.send_signal(signal.SIGTERM)

@@ -56,7 +56,7 @@ def amounts(disk, wanted):
     return range(0, DISK, step)
 
 
-@pytest.mark.timeout(0 if EVERY else 120)
+@pytest.mark.timeout(0 if EVERY else 400)
 @pytest.mark.parametrize(
     ("do", "undo", "first"),
     [(pull, unpull, ()), (create, delete, (pull,))],

@@ -61,7 +61,7 @@ def test_failed(house, point):
     house.until(lambda: saved(house) == shelf(house) and house.leftovers() == [])
     assert bool(saved(house)) == (point == POINTS[-1])
     daemon.terminate()
-    assert daemon.wait(timeout=10) == 0
+    assert daemon.wait(timeout=60) == 0
     assert "Traceback" not in house.log()
     house.ok(*RUN, "two")
     assert is_warm(house, "two") == bool(point == POINTS[-1])
@@ -72,6 +72,6 @@ def test_a_daemon_that_stops_leaves_nothing_half_saved(house):
     house.ok(*RUN, "one")
     house.until(lambda: list((house.home / "cache" / "warm-starts").glob(".making-*/memory")))
     daemon.terminate()
-    assert daemon.wait(timeout=30) == 0
+    assert daemon.wait(timeout=60) == 0
     assert shelf(house) == []
     assert_settled(house)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import select
 import signal
-import struct
 import subprocess
-import termios
 from pathlib import Path
 
 import pytest
+from terminals import Person, read_until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400), pytest.mark.xdist_group("sessions")]
-
-PATIENCE = 100
-"""Seconds in which a machine says something."""
 
 TALK = r"""
 trap 'echo bye; exit 9' TERM
@@ -39,21 +32,6 @@ def session(banger, verb, *words, **more):
 def states(banger):
     rows = banger.json("vm", "session", "list", "web")
     return {row["name"]: (row["state"], row["status"]) for row in rows}
-
-
-def read_until(file, wanted):
-    """What comes out of ``file`` up to ``wanted``."""
-    text = b""
-    while wanted not in text:
-        assert select.select([file], [], [], PATIENCE)[0], text
-        try:
-            piece = os.read(file, 4096)
-        except OSError:
-            # As terminals end
-            piece = b""
-        assert piece, text
-        text += piece
-    return text
 
 
 def test_a_session_outlives_the_daemon_and_ends_when_told(web):
@@ -83,38 +61,14 @@ def test_a_session_outlives_the_daemon_and_ends_when_told(web):
     assert states(web) == {}
 
 
-class Person:
-    """Somebody at a terminal of their own, attached to a session."""
-
-    def __init__(self, banger, name, rows):
-        self._terminal, theirs = pty.openpty()
-        self.resize(rows)
-        argv = banger.argv("vm", "session", "attach", "web", name)
-        # setsid(1) makes the terminal theirs, so that they hear of its size
-        self.process = subprocess.Popen(
-            ["setsid", "--ctty", "--wait", *argv],
-            env=banger.env, stdin=theirs, stdout=theirs, stderr=theirs,
-        )  # fmt: skip
-        os.close(theirs)
-
-    def type(self, keys):
-        os.write(self._terminal, keys)
-
-    def resize(self, rows):
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("4H", rows, 90, 0, 0))
-
-    def see(self, wanted):
-        return read_until(self._terminal, wanted)
-
-    def end(self):
-        status = self.process.wait()
-        os.close(self._terminal)
-        return status
+def person(banger, name, rows):
+    """Somebody at a terminal, attached to a session."""
+    return Person(banger.argv("vm", "session", "attach", "web", name), rows, banger.env)
 
 
 def test_a_terminal_can_be_left_and_come_back_to(web):
     session(web, "start", "shell", "-t", "--", "sh")
-    one = Person(web, "shell", 31)
+    one = person(web, "shell", 31)
     one.see(b"# ")
     one.type(b"x=${x}1; stty size; tty; echo [$x]\n")
     seen = one.see(b"[1]")
@@ -127,7 +81,7 @@ def test_a_terminal_can_be_left_and_come_back_to(web):
     one.see(b"[detached]")
     assert one.end() == 0
 
-    two, three = Person(web, "shell", 33), Person(web, "shell", 33)
+    two, three = person(web, "shell", 33), person(web, "shell", 33)
     two.see(b"at 2")
     two.type(b"x=${x}2; echo [$x]\n")
     two.see(b"[12]")
@@ -149,7 +103,7 @@ def ssh_of(pid):
     below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     if Path(f"/proc/{pid}/comm").read_text() == "ssh\n":
         return pid
-    return next(found for each in below if (found := ssh_of(int(each))))
+    return next((found for each in below if (found := ssh_of(int(each)))), None)
 
 
 def test_without_a_terminal_bytes_go_both_ways(web):
@@ -160,26 +114,29 @@ def test_without_a_terminal_bytes_go_both_ways(web):
     attached.stdin.write(b"\x00\xff\x1b[31m\n")
     attached.stdin.flush()
     read_until(attached.stdout.fileno(), b"\x00\xff\x1b[31m\n")
-    person = Person(web, "cat", 24)
-    person.see(b"\x1b[31m\r\n")
-    person.type(b"from there\n")
+    somebody = person(web, "cat", 24)
+    somebody.see(b"\x1b[31m\r\n")
+    somebody.type(b"from there\n")
     read_until(attached.stdout.fileno(), b"from there\n")
-    person.see(b"from there\r\nfrom there\r\n")
-    person.type(b"\x03")
-    person.see(b"[detached]\r\n")
-    assert person.end() == 0
+    somebody.see(b"from there\r\nfrom there\r\n")
+    somebody.type(b"\x03")
+    somebody.see(b"[detached]\r\n")
+    assert somebody.end() == 0
     session(web, "send", "cat", "-n", "no end", "--eof")
     assert attached.wait() == 6
     assert attached.communicate()[0] == b"no end"
 
 
 def test_what_will_not_end_is_killed(web):
-    session(
-        web, "start", "deaf", "-u", "1000", "--", "sh", "-c", "trap '' TERM; sleep 999 & wait; wait"
-    )
+    script = "trap '' TERM; echo up; sleep 999 & wait; wait"
+    session(web, "start", "deaf", "-u", "1000", "--", "sh", "-c", script)
+    logs = web.popen("vm", "session", "logs", "-f", "web", "deaf", stdout=subprocess.PIPE)
+    read_until(logs.stdout.fileno(), b"up\n")
     done = web.run("vm", "session", "stop", "web", "deaf", "--grace", "1")
     assert b"was killed" in done.stderr
     assert states(web)["deaf"] == ("ended", 137)
+    assert logs.wait() == 0
+    logs.stdout.close()
     assert not web.run("vm", "exec", "web", "--", "pgrep", "-u", "1000", "sleep").stdout
 
 

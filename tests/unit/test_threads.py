@@ -34,7 +34,7 @@ def test_cancelled_waits_for_the_end(cancellations):
 
     def work():
         began.set()
-        assert may_end.wait(10)
+        assert may_end.wait(60)
 
     async def scenario():
         task = asyncio.ensure_future(in_thread(work, on_cancel=lambda: told.append(1)))
@@ -56,7 +56,7 @@ def test_the_error_of_cancelled_work_is_dropped():
 
     def work():
         began.set()
-        may_end.wait(10)
+        may_end.wait(60)
         raise OSError
 
     async def scenario():

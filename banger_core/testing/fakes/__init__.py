@@ -32,7 +32,7 @@ size = "64M"
 driver = "fake"
 memory = "512M"
 vcpu = 1
-stop_grace = 5
+stop_grace = 60
 
 [kernel]
 default = "fake-kernel"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from banger_core.model import Accel, ProcessId, VmDirs, VmPlan
 
 _PROGRAM = str(Path(__file__).with_name("vmm.py"))
-_START_DEADLINE = 10.0
+_START_DEADLINE = 60.0
 _VERSION = "1"
 _STATE = "state.json"
 

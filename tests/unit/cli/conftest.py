@@ -53,8 +53,11 @@ def fresh():
     for each in ASKING:
         signal.signal(each, signal.SIG_DFL)
 
-if os.path.exists(f"{place}/slow"):
-    time.sleep(0.6)
+while os.path.exists(f"{place}/slow"):
+    time.sleep(0.01)
+    with open(f"{place}/calls") as file:
+        if file.read().count('"banger-signal ') > 1:
+            break
 child = subprocess.Popen(program, preexec_fn=fresh)
 if known:
     open(f"{place}/new", "w").write(str(child.pid))
@@ -67,7 +70,9 @@ leave(status, f"debug1: Exit status {status}")
 
 @dataclass
 class Ssh:
-    """What the fake ssh was asked, and how it behaves (files ``refuse``, ``slow``)."""
+    """What the fake ssh was asked, and how it behaves (files ``refuse``; ``slow``: a program begins
+    once two signals were to be sent to it).
+    """
 
     place: Path
 
@@ -118,7 +123,7 @@ class Cli:
         return process
 
 
-def wait_until(true: Callable[[], Any], patience: float = 20) -> None:
+def wait_until(true: Callable[[], Any], patience: float = 60) -> None:
     """Return when ``true`` is; fail when that takes longer than ``patience`` seconds."""
     deadline = time.monotonic() + patience
     while not true():

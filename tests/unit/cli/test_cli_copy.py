@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import sys
 
 import pytest
+from terminals import read_all, terminal
 
 SSH = """#!/bin/sh
 echo "$@" >> "$FAKE_SSH/calls"
@@ -150,7 +150,7 @@ def test_an_interrupted_copy_says_how_to_go_on(cli, ssh, guest, until, number, r
     process = cli.start(*words)
     until((tmp_path / "ssh/calls").exists)
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, b"")
     assert err.startswith(b"error: the copy was interrupted\n")
     assert (b"goes on where it stopped" in err) == resume
@@ -160,16 +160,15 @@ def test_a_terminal_sees_how_far_it_is(cli, guest, tmp_path, monkeypatch):
     """The bar comes once a file is so big that it takes a while."""
     from banger_core.cli.copy import reporting
 
-    main, other = pty.openpty()
-    with os.fdopen(other, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
-        monkeypatch.setenv("TERM", "xterm")
-        with reporting(quiet=False) as report:
-            report("/big file", 5 << 20, 10 << 20)
-            report("/big file", 10 << 20, 10 << 20)
-            report("/small", 10, 10)
-    seen = os.read(main, 1 << 16).decode()
-    os.close(main)
+    with terminal() as (ours, theirs):
+        with os.fdopen(theirs, "w") as shown:
+            monkeypatch.setattr(sys, "stderr", shown)
+            monkeypatch.setenv("TERM", "xterm")
+            with reporting(quiet=False) as report:
+                report("/big file", 5 << 20, 10 << 20)
+                report("/big file", 10 << 20, 10 << 20)
+                report("/small", 10, 10)
+        seen = read_all(ours).decode()
     assert "big file" in seen
     assert "small" not in seen
 

@@ -205,7 +205,7 @@ def test_ctrl_c_reaches_the_guest_and_the_machine_is_tidied(cli, ssh, ready, how
     process = cli.start("vm", "run", *how, "--", "sleep", "60")
     ssh.wait_for_program()
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     assert verbs(ready)[-1] == last
 
@@ -222,7 +222,7 @@ def test_a_signal_during_the_boot_cancels_it(cli, ssh, ready, until, number):
         def events():
             yield event("operation.started")
             yield event("step", what="booting")
-            assert cancelled.wait(20)
+            assert cancelled.wait(60)
             failed = Interrupted("creating a VM was stopped")
             yield event("operation.failed", error=failed.to_dict())
 
@@ -233,7 +233,7 @@ def test_a_signal_during_the_boot_cancels_it(cli, ssh, ready, until, number):
     process = cli.start("vm", "run", "--rm", "--", "true")
     assert process.stderr.readline() == b"booting\n"
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == b"error: creating a VM was stopped\n"
     assert not ssh.calls
@@ -250,7 +250,7 @@ def test_a_cancel_that_comes_too_late_still_tidies(cli, ssh, ready, machine, not
         def events():
             yield event("operation.started")
             yield event("step", what="booting")
-            assert cancelled.wait(20)
+            assert cancelled.wait(60)
             yield event("operation.done", result={"vm": machine, "ssh": note})
 
         return Stream(events())
@@ -260,7 +260,7 @@ def test_a_cancel_that_comes_too_late_still_tidies(cli, ssh, ready, machine, not
     process = cli.start("vm", "run", "--rm", "--", "true")
     assert process.stderr.readline() == b"booting\n"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     assert verbs(ready)[-1] == DELETE
     assert not ssh.calls

@@ -114,7 +114,7 @@ def test_stop_without_waiting(here, daemon):
 
 
 def test_several_references_are_tried_at_once_and_told_in_order(here, daemon):
-    everybody = threading.Barrier(3, timeout=20)
+    everybody = threading.Barrier(3, timeout=60)
 
     def start(each):
         everybody.wait()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
-import pty
 import subprocess
 import sys
 
 import pytest
+from terminals import read_all, terminal
 
 FAKE = """\
 import json, os, sys
@@ -99,11 +99,10 @@ def test_sessions_end_with_their_machine(guest, cli, daemon, machine):
 def test_logs_are_tamed_for_terminals_alone(guest, cli):
     words = [sys.executable, "-m", "banger_core", "vm", "session", "logs", "web", "build"]
     for more, shown in (([], b"red\xef\xbf\xbd\r\n"), (["--raw"], b"\x1b[31mred\xff\r\r\n")):
-        ours, theirs = pty.openpty()
-        done = subprocess.run([*words, *more], stdout=theirs, check=True, timeout=60)
-        os.close(theirs)
-        assert (done.returncode, os.read(ours, 99)) == (0, shown)
-        os.close(ours)
+        with terminal() as (ours, theirs):
+            subprocess.run([*words, *more], stdout=theirs, check=True, timeout=60)
+            os.close(theirs)
+            assert read_all(ours) == shown
     done = subprocess.run(words, stdout=subprocess.PIPE, check=True, timeout=60)
     assert done.stdout == b"\x1b[31mred\xff\r\n"
 

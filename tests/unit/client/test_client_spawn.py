@@ -6,8 +6,8 @@ import fcntl
 import os
 import subprocess
 import sys
-import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,12 +33,13 @@ except BlockingIOError:
 leave = threading.Event()
 paths.socket.unlink(missing_ok=True)
 fake = FakeDaemon(paths.socket, version=os.environ.get("SMALL_VERSION", __version__))
+fake.answers["POST /v1/stop"] = lambda _: {}
 # It answers before it goes
-fake.answers["POST /v1/stop"] = lambda _: threading.Timer(0.2, leave.set).start() or {}
+fake.sent = lambda asked: asked.path == "/v1/stop" and leave.set()
 with open(paths.state / "born", "a") as file:
     file.write(f"{os.getpid()} {os.getsid(0)} {os.umask(0):o}\\n")
 with fake:
-    leave.wait(60)
+    leave.wait(600)
 """
 
 
@@ -54,7 +55,7 @@ def paths(tmp_path_factory, monkeypatch):
     yield paths
     if found := spawn.running(paths, print):
         found[0].call("POST", "/v1/stop")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not spawn._is_free(paths.daemon_lock):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -66,8 +67,13 @@ def test_the_daemon_holds_nothing_of_its_starters_caller(paths, tmp_path):
     os.set_inheritable(lock.fileno(), True)
     spawn.start(paths, print)
     (line,) = born(paths)
-    held = [each.readlink() for each in Path(f"/proc/{line.split()[0]}/fd").iterdir()]
+    held = []
+    for each in Path(f"/proc/{line.split()[0]}/fd").iterdir():
+        # It may still be closing what it was asked by
+        with suppress(FileNotFoundError):
+            held.append(each.readlink())
     lock.close()
+    assert held
     assert tmp_path / "callers.lock" not in held
     with (tmp_path / "callers.lock").open("w") as again:
         fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -124,21 +130,47 @@ def test_a_daemon_that_dies_is_told_with_its_last_line(paths, monkeypatch):
 
 
 def test_a_daemon_that_keeps_silent_is_given_up(paths, monkeypatch):
-    monkeypatch.setattr(spawn, "PATIENCE", 0.3)
-    monkeypatch.setattr(spawn, "DAEMON", ("sleep", "2"))
-    with pytest.raises(DaemonUnavailable, match="does not answer"):
-        spawn.connect(paths, print)
+    with monkeypatch.context() as patch:
+        patch.setattr(spawn, "PATIENCE", 0.3)
+        patch.setattr(spawn, "DAEMON", ("sleep", "2"))
+        with pytest.raises(DaemonUnavailable, match="does not answer"):
+            spawn.connect(paths, print)
 
 
-def test_the_loser_of_a_race_waits_for_the_one_who_leaves(paths):
-    """An old daemon that is about to end still holds the lock: whoever starts must try again."""
+@pytest.fixture
+def leaving(paths, monkeypatch):
+    """An old daemon that is about to end still holds the lock, until it was looked at five times.
+    Gives how often it was when a daemon was started.
+    """
     spawn.secure_dir(paths.state)
-    import fcntl
-
     lock = os.open(paths.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    threading.Timer(0.7, lambda: os.close(lock)).start()
+    looks, starts = [], []
+    look, launch = spawn._LockedOut.look, spawn._launch
+
+    def looked(self, **more):
+        looks.append(look(self, **more))
+        if len(looks) == 5:
+            os.close(lock)
+        return looks[-1]
+
+    monkeypatch.setattr(spawn, "PROMPT", 60)
+    monkeypatch.setattr(spawn._LockedOut, "look", looked)
+    monkeypatch.setattr(spawn, "_launch", lambda log: starts.append(len(looks)) or launch(log))
+    return starts
+
+
+def test_nobody_is_started_before_the_one_who_leaves_has_left(paths, leaving):
     assert spawn.connect(paths, print).status()["version"] == __version__
+    assert leaving[0] > 5
+
+
+def test_the_loser_of_a_race_tries_again(paths, leaving, monkeypatch):
+    """Where it cannot be seen who has the lock."""
+    monkeypatch.setattr("banger_core.client.holder.lock_holder", lambda _: None)
+    assert spawn.connect(paths, print).status()["version"] == __version__
+    assert leaving[0] == 1
+    assert len(leaving) > 1
 
 
 @pytest.mark.parametrize("older", ["0.0.9", "", f"{__version__}.dev1"])
@@ -164,10 +196,11 @@ def test_a_newer_daemon_is_left_alone(paths, monkeypatch):
 
 def test_a_daemon_that_does_not_leave_is_told(paths, monkeypatch):
     client = spawn.connect(paths, print)
-    monkeypatch.setattr(spawn, "PATIENCE", 0.2)
-    monkeypatch.setattr(client, "call", lambda *_: {})
-    with pytest.raises(DaemonUnavailable, match="does not stop"):
-        spawn.stop(client, paths)
+    with monkeypatch.context() as patch:
+        patch.setattr(spawn, "PATIENCE", 0.2)
+        patch.setattr(client, "call", lambda *_: {})
+        with pytest.raises(DaemonUnavailable, match="does not stop"):
+            spawn.stop(client, paths)
 
 
 @pytest.mark.parametrize(

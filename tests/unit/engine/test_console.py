@@ -132,9 +132,9 @@ def test_followers_get_what_comes_after_they_asked(tmp_path):
         await asyncio.sleep(0)
         ring.append(b"three")
         ring.close()
-        assert await asyncio.wait_for(reading, 20) == b"one two three"
-        assert await asyncio.wait_for(collect(second), 20) == b"two three"
-        assert await asyncio.wait_for(collect(ring.follow()), 20) == b""
+        assert await asyncio.wait_for(reading, 60) == b"one two three"
+        assert await asyncio.wait_for(collect(second), 60) == b"two three"
+        assert await asyncio.wait_for(collect(ring.follow()), 60) == b""
 
     asyncio.run(follow())
 

@@ -103,12 +103,14 @@ def test_one_that_hangs_is_given_up_and_told_the_next(story, caplog):
 
 def test_one_that_hangs_does_not_keep_the_daemon(story, monkeypatch):
     monkeypatch.setattr(sinks, "GRACE", 0.05)
+    monkeypatch.setattr(sinks, "PATIENCE", 3600)
     story(life, "Slow")
     assert SEEN == ["slow"]
 
 
 def test_one_that_is_too_slow_loses_the_oldest_and_that_is_said(story, monkeypatch, caplog):
     monkeypatch.setattr(sinks, "GRACE", 0.05)
+    monkeypatch.setattr(sinks, "PATIENCE", 3600)
     monkeypatch.setattr("banger_core.engine.events.BACKLOG", 2)
 
     async def told(engine):

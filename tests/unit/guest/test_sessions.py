@@ -5,19 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
-import pty
 import re
-import select
 import shutil
+import signal
 import struct
 import subprocess
 import sys
-import termios
 import time
 from importlib.resources import files
 from itertools import pairwise
 
 import pytest
+from terminals import Person
 
 from banger_core.client.guest_sessions import parse_sessions
 from banger_core.guest.elf import NAMES
@@ -85,7 +84,7 @@ class Guest:
         }
 
     def log(self, name, wanted, errors="strict"):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while wanted not in (log := self.ok(f"logs {name} 9999", errors=errors)):
             assert time.monotonic() < deadline, log
             time.sleep(0.02)
@@ -110,7 +109,7 @@ def test_a_session_takes_input_until_its_end(guest):
     guest.ok("send one eof", b"last\n")
     assert guest.log("one", "bye").endswith("got last\nbye\n")
     follower = guest.popen("follow one 4")
-    assert follower.communicate(timeout=30)[0] == b"bye\n"
+    assert follower.communicate(timeout=60)[0] == b"bye\n"
     assert guest.states() == {"one": ("ended", 5)}
     assert guest("send one", b"more").returncode == 2
     guest.ok("remove one")
@@ -120,12 +119,14 @@ def test_a_session_takes_input_until_its_end(guest):
 
 def test_a_terminal_is_one(guest):
     guest.ok("start t tty sh -c 'tty; stty size; cat; exit 4'")
+    # The terminal shows what is sent at once, whatever the program is at
+    guest.log("t", "24 80\r\n")
     guest.ok("send t", b"hey\n")
     assert re.match(r"/dev/pts/\d+\r\n24 80\r\n", guest.log("t", "hey\r\nhey\r\n"))
     attached = guest.popen("attach t")
     attached.stdin.write(b"more\n\x04")
     attached.stdin.flush()
-    assert attached.wait(timeout=30) == 4
+    assert attached.wait(timeout=60) == 4
     assert attached.communicate()[0].endswith(b"more\r\nmore\r\n")
 
 
@@ -161,7 +162,9 @@ def test_a_slow_follower_misses_a_part_and_no_more(guest):
     numbers = [int(line) for line in (first + follower.communicate(timeout=60)[0]).splitlines()[1:]]
     assert numbers[-1] == 500000
     jumps = [(a, b) for a, b in pairwise(numbers) if b != a + 1]
-    assert len(jumps) < 9
+    # Nothing is missed before there is no room for it
+    written = sum(len(f"{number}\n") for number in range(1, 500001))
+    assert len(jumps) <= written // (RING - 2 * PIECE)
 
 
 def test_names_are_taken_once_and_free_again(guest):
@@ -181,7 +184,7 @@ def test_of_those_that_ended_the_oldest_make_room(guest):
     guest.ok("start stays pipe sleep 99")
     for name in ("a", "b"):
         guest.ok(f"start {name} pipe true")
-        guest.popen(f"follow {name} 1").communicate(timeout=30)
+        guest.popen(f"follow {name} 1").communicate(timeout=60)
     assert set(guest.states()) == {"stays", "b"}
     guest.ok("start more pipe sleep 99")
     assert set(guest.states()) == {"stays", "more"}
@@ -216,12 +219,14 @@ def test_whoever_reads_no_more_is_sent_nothing(guest):
 
 
 def test_what_a_program_leaves_behind_is_not_waited_for(guest):
-    guest.ok("start one pipe sh -c 'sleep 5 & echo left; exit 3'")
-    assert guest.popen("follow one 99").communicate(timeout=4)[0] == b"left\n"
-    assert guest.states() == {"one": ("ended", 3)}
-    guest.ok("start two tty sh -c 'trap \"\" HUP; sleep 5 & echo left; exit 4'")
-    assert guest.popen("follow two 99").communicate(timeout=4)[0] == b"left\r\n"
-    assert guest.states()["two"] == ("ended", 4)
+    ways = {"pipe": ("", 3, b"\n"), "tty": ('trap "" HUP; ', 4, b"\r\n")}
+    for kind, (first, status, end) in ways.items():
+        guest.ok(f"start {kind} {kind} sh -c '{first}sleep 600 & echo left $!; exit {status}'")
+        said = guest.popen(f"follow {kind} 99").communicate(timeout=60)[0]
+        left = re.fullmatch(b"left (\\d+)" + re.escape(end), said)
+        # It is there still
+        os.kill(int(left[1]), signal.SIGKILL)
+        assert guest.states()[kind] == ("ended", status)
 
 
 def test_a_program_without_output_goes_on(guest):
@@ -230,7 +235,7 @@ def test_a_program_without_output_goes_on(guest):
     assert guest.states()["one"] == ("running", None)
     guest.ok("send one", b"go\n")
     for name in ("one", "two"):
-        guest.popen(f"follow {name} 1").communicate(timeout=30)
+        guest.popen(f"follow {name} 1").communicate(timeout=60)
     assert guest.states() == {"one": ("ended", 7), "two": ("ended", 8)}
 
 
@@ -238,7 +243,7 @@ def test_signals_have_their_meaning(guest):
     guest.ok("start one tty sh -c 'grep SigIgn /proc/self/status; umask; exec sleep 99'")
     assert "SigIgn:\t0000000000000000\r\n0022" in guest.log("one", "22\r\n")
     guest.ok("send one", b"\x03")
-    guest.popen("follow one 1").communicate(timeout=30)
+    guest.popen("follow one 1").communicate(timeout=60)
     assert guest.states() == {"one": ("ended", 130)}
 
 
@@ -254,7 +259,7 @@ def test_a_session_whose_keeper_was_killed_has_ended(guest):
     guest.ok("start one tty sleep 99")
     follower = guest.popen("follow one 1")
     os.kill(int((guest.runs / "one" / "keeper").read_text()), 9)
-    follower.communicate(timeout=30)
+    follower.communicate(timeout=60)
     assert guest.states() == {"one": ("ended", None)}
     guest.ok("remove one")
 
@@ -266,47 +271,9 @@ def test_of_several_starters_one_wins(guest):
         each.communicate()
 
 
-class Person:
-    """Somebody at a terminal of their own, attached to a session."""
-
-    def __init__(self, guest, name, rows):
-        self._terminal, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", rows, 90, 0, 0))
-        # setsid(1) makes the terminal theirs, so that they hear of its size
-        argv = ["setsid", "--ctty", "--wait", *guest.argv(f"attach {name}")]
-        self._process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-
-    def type(self, keys):
-        os.write(self._terminal, keys)
-
-    def resize(self, rows):
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("4H", rows, 90, 0, 0))
-
-    def see(self, wanted):
-        seen = b""
-        while wanted not in seen:
-            assert select.select([self._terminal], [], [], 20)[0], seen
-            try:
-                seen += os.read(self._terminal, 4096)
-            except OSError:
-                raise AssertionError(seen) from None
-        return seen
-
-    def end(self):
-        status = self._process.wait(timeout=30)
-        os.close(self._terminal)
-        return status
-
-    def hang_up(self):
-        os.close(self._terminal)
-        return self._process.wait(timeout=30)
-
-
-@pytest.mark.timeout(60)
 def test_people_at_terminals_come_and_go(guest):
     guest.ok("start shell tty sh -c 'while read x; do stty size; eval \"$x\"; done'")
-    one, two = Person(guest, "shell", 30), Person(guest, "shell", 40)
+    one, two = Person(guest.argv("attach shell"), 30), Person(guest.argv("attach shell"), 40)
     for person in (one, two):
         person.type(b"echo up\n")
         person.see(b"90\r\nup\r\n")
@@ -322,7 +289,7 @@ def test_people_at_terminals_come_and_go(guest):
     two.type(b"echo b$((1+1))\n")
     two.see(b"b2")
     assert two.hang_up() != 0
-    three = Person(guest, "shell", 20)
+    three = Person(guest.argv("attach shell"), 20)
     assert b"a2" in three.see(b"b2")
     three.type(b"trap : INT; sh -c 'echo c$((1+1)); exec sleep 99'\n")
     assert b"20 90" in three.see(b"c2")
@@ -362,4 +329,4 @@ def test_a_follower_whose_reader_left_leaves(tmp_path):
         os.close(writer)
         assert os.read(reader, 99) == b"begun\n"
         os.close(reader)
-        assert process.wait(timeout=30) == 1
+        assert process.wait(timeout=60) == 1

@@ -109,7 +109,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _await(true, complaint, seconds=10.0):
+def _await(true, complaint, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, complaint
@@ -124,7 +124,7 @@ def ssh():
         argv = [target.argv[0], *first, *target.argv[1:], *command]
         if "input" not in more:
             more["stdin"] = subprocess.DEVNULL
-        return subprocess.run(argv, check=False, capture_output=True, timeout=30, **more)
+        return subprocess.run(argv, check=False, capture_output=True, timeout=90, **more)
 
     return run_it
 

@@ -90,7 +90,7 @@ def room(paths, shared, make_record, monkeypatch):
 async def holds(room, *, other_than=0):
     """Wait until commands can share a connection, and return who holds it."""
     target = room.ssh.target(room.record)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with suppress(Exception):
                 await run(["ssh", "-O", "check", *target.argv[1:]])
@@ -153,7 +153,9 @@ def _serving(port):
 
 def test_a_killed_master_leaves_commands_to_themselves(ssh, shared, master):
     target, _, socket = shared
-    master().kill()
+    child = master()
+    child.kill()
+    child.wait()
     assert socket.exists()
     assert ssh(target, "echo ok").stdout == b"ok\n"
 
@@ -169,7 +171,7 @@ def test_without_it_commands_connect_by_themselves_even_many_at_once(shared):
         )
         for _ in range(5)
     ]
-    said = [child.communicate(timeout=30) for child in children]
+    said = [child.communicate(timeout=90) for child in children]
     assert said == [(b"ok\n", b"")] * 5
     assert not socket.exists()
 
@@ -241,7 +243,7 @@ def test_a_guest_that_does_not_answer_gives_none(room, shared, eventually):
         masters = Masters(room)
         await masters.begin(room.record, settle=0)
         log = room.paths.vm_runtime(room.record.id) / "master" / "vmm.log"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not log.exists() or b"refused" not in log.read_bytes():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         await masters.end(room.record.id)

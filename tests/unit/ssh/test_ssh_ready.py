@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -39,10 +40,10 @@ async def listening(serve):
         await asyncio.sleep(0)
 
 
-def probe(serve, timeout=20.0, alive=lambda: True, hint=None):
+def probe(serve, timeout=60.0, alive=lambda: True, hint=None, **more):
     async def scene():
         async with listening(serve) as port:
-            await asyncio.wait_for(wait_for_ssh("127.0.0.1", port, timeout, alive, hint, "web"), 60)
+            await wait_for_ssh("127.0.0.1", port, timeout, alive, hint, "web", **more)
 
     asyncio.run(scene())
 
@@ -67,18 +68,22 @@ def test_lines_before_the_greeting_are_allowed():
     probe(serve)
 
 
-def test_connections_that_stay_silent_or_hang_up_are_dropped_and_tried_again():
+def test_connections_that_stay_silent_or_hang_up_are_dropped_and_tried_again(
+    fake_clock, monkeypatch
+):
+    monkeypatch.setattr(ssh_ready, "_FIRST", 60.0)
     seen = []
 
     async def serve(number, writer):
         seen.append(number)
         if number == 1:
+            await fake_clock.advance(61)
             await hang(number, writer)
         if number > 3:
             writer.write(GREETING)
             await writer.drain()
 
-    probe(serve)
+    probe(serve, timeout=3600, longest=60)
     assert seen == [1, 2, 3, 4]
 
 
@@ -90,17 +95,15 @@ def test_a_slow_guest_gets_more_time_with_each_attempt():
         writer.write(GREETING)
         await writer.drain()
 
-    probe(serve, timeout=30)
+    probe(serve)
 
 
 def test_nothing_listens_until_the_deadline():
-    async def scene():
-        async with listening(hang) as port:
-            pass
-        await wait_for_ssh("127.0.0.1", port, 1.0, lambda: True, None, "web")
-
-    with pytest.raises(GuestFailed, match="web did not answer") as problem:
-        asyncio.run(scene())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        waiting = wait_for_ssh(*taken.getsockname(), 1.0, lambda: True, None, "web")
+        with pytest.raises(GuestFailed, match="web did not answer") as problem:
+            asyncio.run(waiting)
     assert "refused" in problem.value.cause
     assert problem.value.hints == ("banger vm logs web",)
 
@@ -109,19 +112,33 @@ def test_nothing_listens_until_the_deadline():
     ("says", "why"),
     [(b"HTTP/1.1 400\r\n", "not SSH"), (b"x" * 100_000, "not SSH"), (b"", "hangs up")],
 )
-def test_another_server_is_not_taken_for_ssh(says, why):
-    async def serve(_number, writer):
+def test_another_server_is_not_taken_for_ssh(says, why, fake_clock, monkeypatch):
+    monkeypatch.setattr(ssh_ready, "_FIRST", 60.0)
+
+    tried = []
+
+    async def serve(number, writer):
+        tried.append(number)
         writer.write(says)
         await writer.drain()
 
+    def alive():
+        if tried == [1, 2, 3]:
+            fake_clock._ahead += 3600
+        return True
+
     with pytest.raises(GuestFailed) as problem:
-        probe(serve, timeout=1.5)
+        probe(serve, timeout=3600, alive=alive, longest=60)
     assert why in problem.value.cause
 
 
-def test_silence_until_the_deadline():
+def test_silence_until_the_deadline(fake_clock):
+    async def serve(number, writer):
+        await fake_clock.advance(3600)
+        await hang(number, writer)
+
     with pytest.raises(GuestFailed) as problem:
-        probe(hang, timeout=0.4)
+        probe(serve, timeout=3600)
     assert "says nothing" in problem.value.cause
 
 

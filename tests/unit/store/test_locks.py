@@ -82,7 +82,7 @@ def test_waiting_ends_when_the_holder_ends(path, other):
         await asyncio.sleep(0.1)
         assert not waiting.done()
         other.kill()
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 60)
 
     asyncio.run(wait())
 

@@ -42,6 +42,8 @@ def test_leaks_fail_a_test_that_asked_for_it(pytester):
     pytester.makepyfile(
         """
         import os, subprocess
+        from banger_core.testing import leaks
+        leaks._GRACE = 0.0
         def test_clean(monkeypatch):
             monkeypatch.setenv("BANGER_X", "1")
             subprocess.run(["true"])
@@ -88,7 +90,9 @@ def test_paths_are_the_test_s_own_and_short(banger_paths, monkeypatch, tmp_path)
 def test_process_that_outlives_its_test_is_found(pytester):
     pytester.makepyfile(
         """
-        import subprocess, sys
+        import subprocess
+        from banger_core.testing import leaks
+        leaks._GRACE = 0.0
         def test_daemon(banger_paths):
             subprocess.run(["sh", "-c", "setsid sleep 322 >/dev/null 2>&1 &"], check=True)
         """
