@@ -28,7 +28,7 @@ DAEMON = "banger_core.daemon"
 OURS = re.compile(r"\b(bgr|banger)")
 """How links and tables are called that banger makes."""
 
-_LISTENS = "00010000"
+_LISTENS, _CONNECTED = "00010000", "03"
 # What is kept beside a database as long as somebody has it open, and there is room
 _JOURNALS = ("-wal", "-shm", ".db.reserve")
 _TCP_LISTEN, _UDP_BOUND = "0A", "07"
@@ -83,6 +83,14 @@ def take(paths: Paths, *, network: Path | None = None) -> Ledger:
         "fd": lambda: _descriptors(pid for pid in pids if DAEMON in leaks.command(pid)),
     }
     return Ledger(Counter((kind, what) for kind, look in kinds.items() for what in look()))
+
+
+def idle(paths: Paths) -> bool:
+    """Say whether nobody speaks with the daemon. It lets go of those who have left a moment later:
+    what is taken before that has more in it than will be there again.
+    """
+    rows = [line.split(None, 7) for line in _text(Path("/proc/net/unix")).splitlines()]
+    return not any(row[5:6] == [_CONNECTED] and row[7:] == [str(paths.socket)] for row in rows)
 
 
 def _links(network: Path | None) -> Iterator[str]:

@@ -28,7 +28,7 @@ from banger_core.errors import DaemonUnavailable
 from banger_core.testing import leaks
 from banger_core.testing.fakes import CONFIG
 from banger_core.testing.install import install_plugin
-from banger_core.testing.ledger import Ledger, take
+from banger_core.testing.ledger import Ledger, idle, take
 
 TIMEOUT = 90
 DAEMON = b"banger_core.daemon"
@@ -169,13 +169,8 @@ class House:
         """What there is once nobody speaks with the daemon any more: it lets go of who has left
         a moment later.
         """
-        self.until(lambda: not self._connected())
+        self.until(lambda: idle(self.paths))
         return take(self.paths)
-
-    def _connected(self) -> bool:
-        connected, socket = "03", str(self.runtime / "bangerd.sock")
-        rows = map(str.split, Path("/proc/net/unix").read_text().splitlines())
-        return any(row[5:6] == [connected] and row[7:] == [socket] for row in rows)
 
     def settled(self, before: Ledger) -> None:
         """Wait until everything is as it was; what stays different is told."""

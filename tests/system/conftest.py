@@ -29,7 +29,7 @@ _NEVER = ("process", "mount", "socket", "dns", "pin")
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 480
 """Seconds for one command: the first one downloads, everything runs under emulation."""
-PATIENCE = 30
+PATIENCE = 90
 """Seconds for what ends by itself: the responder for names looks once a second."""
 
 
@@ -49,6 +49,10 @@ class Banger:
     @property
     def runtime(self) -> Path:
         return self.home / "run"
+
+    @property
+    def paths(self) -> Paths:
+        return Paths(self.home / "config", self.state, self.home / "no-cache", self.runtime)
 
     def argv(self, *args: str) -> list[str]:
         return [sys.executable, "-m", "banger_core", *args]
@@ -104,7 +108,7 @@ class Banger:
 
     def ledger(self) -> Ledger:
         """All that is on this host of this banger. The cache belongs to many, and stays."""
-        return take(Paths(self.home / "config", self.state, self.home / "no-cache", self.runtime))
+        return take(self.paths)
 
     def leftovers(self) -> list[str]:
         """Whatever still belongs to a VM: processes, mounts, sockets, directories, notes, pins."""

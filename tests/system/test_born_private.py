@@ -19,7 +19,7 @@ CALLS = "open,openat,creat,mkdir,mkdirat,mknod,mknodat,bind,umask,chmod,fchmod,f
 CALL = re.compile(r"^(?P<pid>\d+) +(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)")
 RESUMED = re.compile(r"^(\d+) +<\.\.\. \w+ resumed>(.*)$")
 MODE = re.compile(r"(?:, |^)0([0-7]*)$")
-TIMEOUT = 60
+TIMEOUT = 120
 
 
 def calls(trace: Path) -> list[re.Match[str]]:

@@ -40,7 +40,7 @@ def names(banger):
     banger.ok("daemon", "stop")
 
     def ask(question, kind="A"):
-        argv = ["dig", "+tries=1", "+time=3", "+short", "-p", str(port), "@127.0.0.1"]
+        argv = ["dig", "+tries=1", "+time=60", "+short", "-p", str(port), "@127.0.0.1"]
         done = subprocess.run(
             [*argv, question, kind], stdout=subprocess.PIPE, text=True, check=False
         )
@@ -51,7 +51,7 @@ def names(banger):
 
 
 def until(true):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -72,7 +72,7 @@ def test_plain_ssh_is_strict_and_succeeds_at_once(banger):
             "-i", f"{banger.state}/ssh/id_ed25519", "-p", str(note["ssh_port"]),
             f"root@{note['address']}", "command -v sshd || echo no sshd",
         ],
-        env=banger.env, capture_output=True, timeout=60, check=False,
+        env=banger.env, capture_output=True, timeout=200, check=False,
     )  # fmt: skip
     assert plain.stdout == b"no sshd\n", plain.stderr
     assert not (banger.home / "home" / ".ssh").exists()
@@ -85,7 +85,7 @@ def test_a_terminal_gets_a_real_shell(banger):
         ["-m", "banger_core", "vm", "run", "--rm", "--name", "shell"],
         env={**banger.env, "TERM": "xterm-256color"},
         dimensions=(41, 123),
-        timeout=120,
+        timeout=300,
         encoding="utf-8",
     )
     child.expect(r"root@shell:[^\r\n]*# ")
@@ -116,7 +116,7 @@ def test_signals_reach_the_guest_and_rm_still_removes_everything(banger, signum)
 
     child.send_signal(signum)
 
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=300)
     assert out == b"got it\n", err
     assert child.returncode == 42
     assert banger.vm_names() == []
@@ -126,11 +126,11 @@ def test_ctrl_c_while_booting_leaves_nothing(banger):
     # However fast it boots, it is not over before it is interrupted
     child = banger.popen("vm", "run", "--rm", "--name", "early", "--", "sleep", "600",
                          stderr=subprocess.PIPE)  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while "early" not in banger.vm_names():
         assert time.monotonic() < deadline
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=60)
+    child.communicate(timeout=300)
     assert child.returncode == 130
     assert banger.vm_names() == []
 
@@ -141,7 +141,7 @@ def test_a_killed_command_takes_its_ephemeral_vm_with_it(banger):
                       stdout=subprocess.PIPE) as child:  # fmt: skip
         assert child.stdout.readline() == b"up\n"
         child.kill()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while "orphan" in banger.vm_names():
         assert time.monotonic() < deadline, "the VM outlives the command that wanted it"
         time.sleep(0.5)

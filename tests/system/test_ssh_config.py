@@ -112,7 +112,7 @@ def quoted(text):
 
 def said_at(port, through=None):
     """What the server at ``port`` says, waiting until somebody listens."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=30) as link:

@@ -19,12 +19,13 @@ RESOLVER = "10.0.2.3"
 
 ASK = """
 use IO::Socket::INET;
+my $patience = shift;
 for (@ARGV) {
-  my $s = IO::Socket::INET->new(PeerAddr => $_, Timeout => 2);
+  my $s = IO::Socket::INET->new(PeerAddr => $_, Timeout => $patience);
   print "$_ ", ($s ? scalar(<$s>) : "closed\\n");
 }
 """
-"""What each HOST:PORT says first, or that it is closed."""
+"""What each HOST:PORT says first, or that it is closed; after PATIENCE."""
 
 SEND = """
 use IO::Socket::INET;
@@ -52,7 +53,6 @@ class Servers:
         self.udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         # Below the ports of clients, as servers are
         bind_below(self.udp, 32768)
-        self.udp.settimeout(2)
         self.port, self.udp_port = self.tcp.getsockname()[1], self.udp.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -65,7 +65,8 @@ class Servers:
             client.sendall(b"the host\n")
             client.close()
 
-    def heard(self):
+    def heard(self, patience=2):
+        self.udp.settimeout(patience)
         try:
             return self.udp.recv(99).decode()
         except TimeoutError:
@@ -91,8 +92,8 @@ def own_address():
         return probe.getsockname()[0]
 
 
-def ask(banger, name, *targets):
-    said = banger.ok("vm", "exec", name, "--", "perl", "-e", ASK, *targets)
+def ask(banger, name, *targets, patience=2):
+    said = banger.ok("vm", "exec", name, "--", "perl", "-e", ASK, str(patience), *targets)
     return dict(line.split(" ", 1) for line in said.splitlines())
 
 
@@ -116,9 +117,9 @@ def test_the_host_is_closed_until_it_is_allowed(banger, host):
 def test_access_to_the_host_is_no_way_out(banger, host):
     banger.ok("vm", "run", "-d", "--name", "open", "--host-access", "--no-nat")
     gateway, address = f"{GATEWAY}:{host.port}", own_address()
-    assert ask(banger, "open", gateway) == {gateway: "the host"}
+    assert ask(banger, "open", gateway, patience=100) == {gateway: "the host"}
     if address:
         outside = f"{address}:{host.port}"
         assert ask(banger, "open", outside) == {outside: "closed"}
     banger.ok("vm", "exec", "open", "--", "perl", "-e", SEND, "4444", f"{GATEWAY}:{host.udp_port}")
-    assert host.heard() == f"from 4444 to {GATEWAY}:{host.udp_port}"
+    assert host.heard(100) == f"from 4444 to {GATEWAY}:{host.udp_port}"

@@ -79,11 +79,16 @@ def parts_there(banger):
 def interrupted(banger, source, target, arrived):
     """Interrupt a copy when something of it has arrived; say whether it told how to go on."""
     with banger.popen("vm", "cp", str(source), str(target), stderr=subprocess.PIPE) as child:
-        deadline = time.monotonic() + 60
+        # In small steps: while it is looked at, it does not come to its end
+        deadline = time.monotonic() + 200
+        child.send_signal(signal.SIGSTOP)
         while not arrived():
             assert time.monotonic() < deadline
-            time.sleep(0.02)
+            child.send_signal(signal.SIGCONT)
+            time.sleep(0.1)
+            child.send_signal(signal.SIGSTOP)
         child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
+        child.send_signal(signal.SIGCONT)
+        _, err = child.communicate(timeout=200)
     assert child.returncode == 130, err
     return b"goes on where it stopped" in err

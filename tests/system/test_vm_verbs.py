@@ -48,7 +48,7 @@ def test_the_work_disk_holds_what_the_image_has_in_root(banger, vm):
 
 
 def test_health_is_good_and_says_why(banger, vm):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while (done := banger.run("vm", "health", vm, "--json")).returncode:
         # A starved host makes a guest slow to answer, and health says so
         assert time.monotonic() < deadline, done.stdout
@@ -70,7 +70,7 @@ def test_ports_show_who_listens_and_where_it_is_reached(banger, vm):
             banger,
             f"setsid {listen.format(port=port, address=address)} >/dev/null 2>&1 </dev/null &",
         )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while len(rows := banger.json("vm", "ports", vm)) < 3 and time.monotonic() < deadline:
         pass
     address = banger.json("vm", "show", vm)["address"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from banger_core.config.paths import Paths
     from banger_core.testing.context import FakeContext
 
-_DEADLINE = 180.0
+_DEADLINE = 240.0
 
 
 class DriverContract(Contract):

@@ -165,7 +165,7 @@ def sshd(tmp_path, company):
                 start_new_session=True,
             )
         )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not _listens(port):
             assert time.monotonic() < deadline, "sshd did not start"
             time.sleep(0.02)
@@ -208,7 +208,7 @@ def reach(banger_paths, fake_context, company, trusted, effective, monkeypatch):
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=90,
                 check=False,
                 env={**os.environ, **environment},
             )

@@ -91,7 +91,7 @@ def arrives(source, target, frame):
     may pass follows it, and frames do not overtake each other.
     """
     marker = frame4(source, target, b"marker %d" % time.monotonic_ns())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     seen = []
     source.send(frame)
     while marker not in seen:
@@ -283,7 +283,7 @@ def hears(server, guest, frames, marker):
     """What ``server`` hears of ``frames``, and of ``marker`` which it may hear."""
     for frame in frames:
         guest.send(frame)
-    heard, deadline = [], time.monotonic() + 10
+    heard, deadline = [], time.monotonic() + 60
     while not any(data == "marker" for data, _ in heard):
         assert time.monotonic() < deadline
         guest.send(marker)
@@ -357,7 +357,7 @@ def test_the_way_out_is_by_the_hosts_address_and_never_to_metadata(host, join, d
             sh("ip", "route", "add", "10.201.0.0/24", "via", "198.51.100.1")
         server.socket.sendto(b"uninvited", ("::ffff:10.201.0.6", 4000))
         server.socket.sendto(b"answer", asked[0][1])
-        answers, deadline = [], time.monotonic() + 10
+        answers, deadline = [], time.monotonic() + 60
         while len(answers) < 2:
             assert time.monotonic() < deadline
             answers += [frame for frame in free.received() if frame.endswith(b"answer")]

@@ -28,10 +28,15 @@ RELEASE = "6.1.0-99-cloud-amd64"
 class Keys:
     """Throw-away OpenPGP keys; ``trusted`` and ``late`` are in the keyring."""
 
+    LONG_AGO = ("--faked-system-time", "20200101T000000!")
+    """When the key ``late`` was good, for a second."""
+
     def __init__(self, home):
         self._home = home
         for name, expires in (("trusted", "never"), ("stranger", "never"), ("late", "seconds=1")):
-            self._gpg("--quick-generate-key", f"{name}@example.org", "ed25519", "sign", expires)
+            when = self.LONG_AGO if name == "late" else ()
+            key = (f"{name}@example.org", "ed25519", "sign", expires)
+            self._gpg(*when, "--quick-generate-key", *key)
         self.keyring = home / "keyring.gpg"
         self.keyring.write_bytes(self._gpg("--export", "trusted@example.org", "late@example.org"))
 

@@ -253,7 +253,7 @@ def serve_in_the_foreground() -> None:
     argv = [sys.executable, "-m", "banger_core", "dns", "serve", "--address", "127.0.0.9"]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as child:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 90
             while not dig("127.0.0.9"):
                 assert time.monotonic() < deadline
         finally:
@@ -269,7 +269,7 @@ def dig(server: str) -> str:
 
 def banger(*words: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "banger_core", *words]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=90)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=200)
 
 
 def by_way_of_sudo(stage: Stage) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from dns_house import House, name
 
 from banger_core.testing.context import FakeContext
+from banger_dns.wiring import wire as wiring
 from banger_dns.wiring.hands import Hands
 from banger_dns.wiring.journal import JOURNAL
 from banger_dns.wiring.wire import Wirer
@@ -179,6 +180,7 @@ def play(scene: Callable[[Stage], None], place: Path, programs: Path | None) -> 
         subprocess.run(command, check=True)
     (ETC / "nsswitch.conf").write_text("hosts: files dns\n")
     stage = Stage(place)
+    wiring.SETTLE = PATIENCE
     try:
         scene(stage)
     finally:

@@ -36,6 +36,12 @@ FOREIGN = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """Whoever has the lock may be kept waiting itself."""
+    monkeypatch.setattr(mapdns, "PATIENCE", 60.0)
+
+
 @pytest.fixture
 def state(tmp_path):
     made = tmp_path / "plugin"

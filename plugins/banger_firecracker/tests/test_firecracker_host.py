@@ -139,10 +139,10 @@ def test_a_guest_that_has_halted_ends_its_machine(tmp_path, word):
         "from banger_firecracker.host.notes import End\nvmm = os.getpid()\n"
         "if os.fork() == 0:\n"
         f"    End(Path(sys.argv[1]), vmm).hear(b'reboot: {word}')\n    os._exit(0)\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "end")], timeout=30, check=False
+        [sys.executable, "-c", script, str(tmp_path / "end")], timeout=90, check=False
     )
     assert done.returncode == -15
     assert (tmp_path / "end").read_text() == "guest-shutdown"
@@ -221,7 +221,8 @@ def test_the_trial_of_kvm_decides(kvm, driver, dirs, cx, tmp_path, script, reaso
     fake = tmp_path / "firecracker"
     fake.write_text(f"#!/bin/sh\n{script}\n")
     fake.chmod(0o755)
-    cx._settings.update(firecracker_bin=str(fake), probe_deadline=1.0)
+    deadline = 1.0 if script == "sleep 60" else 60.0
+    cx._settings.update(firecracker_bin=str(fake), probe_deadline=deadline)
     if not reason:
         assert asyncio.run(driver.accel("auto", dirs, cx)) == "kvm"
         return
@@ -245,7 +246,7 @@ def test_the_host_program_needs_nothing_of_the_core():
 def test_the_host_program_says_what_it_cannot_do(tmp_path):
     options = Options(directory=str(tmp_path / "gone"), fifos=str(tmp_path / "gone"), owner=0)
     argv = [sys.executable, "-I", "-m", "banger_firecracker.host.launch", options.to_text(), "x"]
-    done = subprocess.run(argv, capture_output=True, timeout=30, text=True, check=False)
+    done = subprocess.run(argv, capture_output=True, timeout=90, text=True, check=False)
     assert done.returncode == 125
     assert done.stderr.startswith("banger-host: cannot make")
     assert "Traceback" not in done.stderr

@@ -118,7 +118,7 @@ class Stall:
         give(origin, data, sink, self.place, len(data))
 
 
-async def until(true, seconds=30):
+async def until(true, seconds=90):
     """Wait until ``true()`` is."""
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110 - what is waited for may be in a thread or a file

@@ -335,12 +335,22 @@ def test_a_name_that_is_no_helpers_is_never_run(tmp_path, name):
     ],
     ids=["itself", "its child", "the child that it left"],
 )
-def test_a_helper_that_does_not_answer_ends_with_its_children(tmp_path, helper, script):
+def test_a_helper_that_does_not_answer_ends_with_its_children(tmp_path, helper, script, fake_clock):
     helper(script.replace("PID", f"{tmp_path}/pid"))
+    written = tmp_path / "pid"
+
+    async def expire():
+        asking = asyncio.create_task(
+            ask_helper("test", "a.test", named_by=tmp_path, deadline=1000.0)
+        )
+        await until(lambda: written.exists() and written.read_text().endswith("\n"))
+        await fake_clock.advance(1001)
+        await asking
+
     with pytest.raises(BangerError) as caught:
-        asyncio.run(ask_helper("test", "a.test", named_by=tmp_path, deadline=1.0))
-    assert caught.value.cause == "it did not answer in 1 seconds"
-    pid = int((tmp_path / "pid").read_text())
+        asyncio.run(expire())
+    assert caught.value.cause == "it did not answer in 1000 seconds"
+    pid = int(written.read_text())
     # Output ends a moment before the process does
     asyncio.run(until(lambda: ended(pid)))
 

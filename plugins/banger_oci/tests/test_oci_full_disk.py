@@ -94,7 +94,7 @@ def kept(paths):
 
 
 def settled(paths, before):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while left := kept(paths).since(before):
         assert time.monotonic() < deadline, "\n".join(left)
         time.sleep(0.1)

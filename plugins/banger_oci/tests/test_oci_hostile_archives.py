@@ -40,7 +40,7 @@ from oci_archives import (
 )
 from oci_ext4 import Ext4, read_tree
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass

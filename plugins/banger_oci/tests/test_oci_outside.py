@@ -25,7 +25,7 @@ from oci_archives import (
 
 import banger_core
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 MARK = b"bait-4f1c"
 """In every name of the images, and in no other name on this host."""

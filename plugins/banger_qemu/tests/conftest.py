@@ -55,7 +55,8 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def cx(place: Path) -> FakeContext:
     (place / "plugin").mkdir(mode=0o700)
-    return FakeContext(place / "plugin")
+    # The most that can be set is too little for a test
+    return FakeContext(place / "plugin", settings={"probe_deadline": 60.0})
 
 
 @pytest.fixture

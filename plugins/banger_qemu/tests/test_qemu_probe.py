@@ -95,7 +95,9 @@ def test_another_image_with_the_same_kernel_needs_no_trial(kvm, dirs, cx, fake_q
     assert len(cx.calls) == 1
 
 
-def test_a_guest_that_hangs_means_tcg_and_leaves_nothing(kvm, dirs, cx, fake_qemu, place):
+def test_a_guest_that_hangs_means_tcg_and_leaves_nothing(
+    kvm, dirs, cx, fake_qemu, place, fake_clock
+):
     """The stand-in refuses to end when asked to, and so does its child."""
     pids = place / "pids"
     use(
@@ -105,8 +107,15 @@ def test_a_guest_that_hangs_means_tcg_and_leaves_nothing(kvm, dirs, cx, fake_qem
             f"echo $! >>{pids}; while :; do sleep 100; done"
         ),
     )
-    cx.settings["probe_deadline"] = 0.5
-    verdict = ask(dirs, cx)
+
+    async def expire():
+        asking = asyncio.create_task(decide(dirs.kernel, dirs.initrd, cx))
+        while not (pids.exists() and pids.read_text().count("\n") == 2):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await fake_clock.advance(61)
+        return await asking
+
+    verdict = asyncio.run(expire())
     assert verdict.accel == "tcg"
     assert "did not boot" in verdict.reason
     running = [pid for pid in pids.read_text().split() if _runs(pid)]

@@ -61,7 +61,7 @@ def test_fifty_processes_lose_nothing(place):
     os.close(gate_read)
     # All of them begin when the pipe ends
     os.close(gate_write)
-    assert [writer.wait(60) for writer in writers] == [0] * WRITERS
+    assert [writer.wait(250) for writer in writers] == [0] * WRITERS
     data = (place / "known_hosts").read_bytes()
     assert data.startswith(b"# mine\nforeign " + KEY + b"\n")
     for number in range(WRITERS):
