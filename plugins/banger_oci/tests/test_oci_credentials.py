@@ -344,7 +344,10 @@ def test_a_helper_that_does_not_answer_ends_with_its_children(tmp_path, helper, 
             ask_helper("test", "a.test", named_by=tmp_path, deadline=1000.0)
         )
         await until(lambda: written.exists() and written.read_text().endswith("\n"))
-        await fake_clock.advance(1001)
+        # It may not have begun to count yet
+        while not asking.done():
+            await fake_clock.advance(1001)
+            await asyncio.sleep(0.01)
         await asking
 
     with pytest.raises(BangerError) as caught:

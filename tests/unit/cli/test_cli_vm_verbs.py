@@ -80,6 +80,8 @@ def test_set_sends_what_is_named_and_nothing_else(here, daemon):
             "disk_size": 8 << 30,
             "work_disk": None,
             "nat": False,
+            "link": [],
+            "unlink": [],
             "labels": {"a": "1"},
             "unlabel": ["b"],
         }

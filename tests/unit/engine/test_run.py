@@ -73,7 +73,10 @@ def test_a_timeout_ends_the_whole_process_group(tmp_path, leader, fake_clock):
         argv = ["sh", "-c", f"sleep 600 & echo $! >{pidfile}; {leader}"]
         task = asyncio.create_task(run(argv, timeout=1000))
         await written(pidfile)
-        await fake_clock.advance(1001)
+        # It may not have begun to count yet
+        while not task.done():
+            await fake_clock.advance(1001)
+            await asyncio.sleep(0.01)
         await task
 
     with pytest.raises(BangerError, match="longer than 1000 s"):
