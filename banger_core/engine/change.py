@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from banger_core.engine.build import disk_path
 from banger_core.engine.failpoints import afailpoint, register
-from banger_core.engine.live import KIND as LIVE
-from banger_core.engine.live import can_change, take_back, tell_network
+from banger_core.engine.live import can_change, meant, take_back, tell_network
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.relink import Relinked, find_others
 from banger_core.engine.startup import fit_disks
@@ -70,27 +70,22 @@ async def _make_it_so(
     engine: Engine, record: VmRecord, after: VmRecord, relinked: Relinked, operation: Operation
 ) -> None:
     """Record it, fit the disks and tell the network of a VM that runs."""
-    net = record.plan.net
-    reaches = net != after.plan.net or relinked.others
-    intent = None
-    if reaches and can_change(engine, record):
-        intent = engine.intents.begin(record.id, LIVE, net.network)
-    try:
+    reaches = record.plan.net != after.plan.net or bool(relinked.others)
+    live = reaches and can_change(engine, record)
+    with meant(engine, record) if live else nullcontext():
         engine.records.update_vms([after, *relinked.after])
-        await afailpoint(SET_SAID)
-        directory = engine.paths.vm_state(record.id)
-        await in_thread(operation, partial(fit_disks, after, directory))
-        if intent is not None:
-            await tell_network(engine, after, operation)
-    except BaseException:
-        # A disk that has grown meanwhile does no harm
-        engine.records.update_vms([record, *relinked.others])
-        if intent is not None:
-            await take_back(engine, record)
-            engine.intents.remove(intent)
-        raise
-    if intent is not None:
-        engine.intents.remove(intent)
+        try:
+            await afailpoint(SET_SAID)
+            directory = engine.paths.vm_state(record.id)
+            await in_thread(operation, partial(fit_disks, after, directory))
+            if live:
+                await tell_network(engine, after, operation)
+        except BaseException:
+            # A disk that has grown meanwhile does no harm
+            engine.records.update_vms([record, *relinked.others])
+            if live:
+                await take_back(engine, record)
+            raise
 
 
 def _changed(engine: Engine, record: VmRecord, wanted: Change, links: tuple[str, ...]) -> VmRecord:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from banger_core.errors import BangerError
@@ -25,6 +27,16 @@ def can_change(engine: Engine, record: VmRecord) -> bool:
     network = engine.registry.networks.load(record.plan.net.network)
     up = record.state in (VmState.RUNNING, VmState.PAUSED)
     return up and isinstance(network, ChangingNetwork)
+
+
+@contextmanager
+def meant(engine: Engine, record: VmRecord) -> Iterator[None]:
+    """Have it written down meanwhile that the network may not know the VM's plan."""
+    intent = engine.intents.begin(record.id, KIND, record.plan.net.network)
+    try:
+        yield
+    finally:
+        engine.intents.remove(intent)
 
 
 async def tell_network(

@@ -11,7 +11,7 @@ from banger_core.jsonable import from_json, to_json
 from banger_core.model import ImageRecord, VmRecord, VmState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from banger_core.store.database import Database
 
@@ -56,8 +56,11 @@ class Records:
         if not changed:
             raise self._not_found("vms", record.id)
 
-    def update_vms(self, records: Iterable[VmRecord]) -> None:
-        """Replace the VMs with these ids, all of them or none."""
+    def update_vms(self, records: Sequence[VmRecord]) -> None:
+        """Replace the VMs with these ids, all of them or none; one alone as ``update_vm`` does."""
+        if len(records) == 1:
+            self.update_vm(records[0])
+            return
         with self._database.transaction() as connection:
             connection.executemany(_UPDATE_VM, map(_vm_row, records))
 
