@@ -9,6 +9,7 @@ import re
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,32 @@ def seen(tree):
             if one.kind is K.FILE:
                 found[path] += (one.links, one.content())
     return found
+
+
+KERNEL_WRITES = """
+import os, subprocess, sys
+from pathlib import Path
+
+image, place, acl = sys.argv[1:]
+if subprocess.run(["mount", "-o", "loop", image, place], check=False).returncode:
+    print("no loop mounts")
+    sys.exit(77)
+home = Path(place, "root")
+(home / "added").write_bytes(b"by the kernel")
+os.setxattr(home / "added", "system.posix_acl_access", bytes.fromhex(acl))
+os.setxattr(home / "added", "user.x", b"y" * 300)
+os.chown(home / "added", 70_000, 80_000)
+os.mknod(home / "device", 0o20600, os.makedev(300, 70_000))
+for number in range(2000):
+    (home / "many" / f"more-of-these-{number}").touch()
+for number in range(0, 2000, 3):
+    (home / "many" / f"more-of-these-{number}").unlink()
+handle = os.open(home / "allocated", os.O_CREAT | os.O_RDWR)
+os.posix_fallocate(handle, 0, 300_000)
+os.pwrite(handle, b"in the middle", 150_000)
+os.close(handle)
+subprocess.run(["umount", place], check=True)
+"""
 
 
 @pytest.fixture
@@ -146,27 +173,15 @@ def test_a_seed_out_of_a_foreign_file_system_has_what_that_has(
 
 
 def test_what_the_kernel_wrote_is_read_as_the_kernel_sees_it(foreign, mounted, tmp_path):
+    if os.geteuid():
+        pytest.skip("the kernel mounts images for root only")
     image = foreign("-b", 1024)
-    with mounted(image) as place:
-        pass
-    run("mount", "-o", "loop", image, place)
-    try:
-        home = place / "root"
-        (home / "added").write_bytes(b"by the kernel")
-        os.setxattr(home / "added", "system.posix_acl_access", ACL)
-        os.setxattr(home / "added", "user.x", b"y" * 300)
-        os.chown(home / "added", 70_000, 80_000)
-        os.mknod(home / "device", 0o20600, os.makedev(300, 70_000))
-        for number in range(2000):
-            (home / "many" / f"more-of-these-{number}").touch()
-        for number in range(0, 2000, 3):
-            (home / "many" / f"more-of-these-{number}").unlink()
-        handle = os.open(home / "allocated", os.O_CREAT | os.O_RDWR)
-        os.posix_fallocate(handle, 0, 300_000)
-        os.pwrite(handle, b"in the middle", 150_000)
-        os.close(handle)
-    finally:
-        run("umount", place)
+    place = tmp_path / "written"
+    place.mkdir()
+    # Of a namespace that is made meanwhile elsewhere, this mount would be a part, and stay
+    own = ["unshare", "--mount", "--propagation", "private"]
+    if run(*own, sys.executable, "-c", KERNEL_WRITES, image, place, ACL.hex(), fine=(0, 77)):
+        pytest.skip("no loop mounts here")
     found = view(image)
     with mounted(image) as place:
         names = {
