@@ -119,14 +119,17 @@ def label_keys(ctx: typer.Context, incomplete: str) -> Found:
 
 def copied(incomplete: str) -> Found:
     """Complete ``VM:`` or a path on this host. What lies in a machine, nobody is asked for."""
+    from contextlib import suppress
     from pathlib import Path
 
     from banger_core.cli.link import known_names
 
     if "/" in incomplete or ":" in incomplete:
         return []
-    here = sorted(each for each in Path().iterdir() if incomplete or each.name[:1] != ".")
-    files = [f"{each}{'/' * each.is_dir()}" for each in here]
+    files: list[str] = []
+    with suppress(OSError):
+        here = sorted(each for each in Path().iterdir() if incomplete or each.name[:1] != ".")
+        files = [f"{each}{'/' * each.is_dir()}" for each in here]
     return _beginning([*(f"{name}:" for name in known_names("vms")), *files], incomplete)
 
 

@@ -40,7 +40,7 @@ def try_plugins() -> list[Finding]:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"Python ended with status {done.returncode}"]
         return [_untried(said[-1])]
-    return [Finding(**one) for one in json.loads(done.stdout)]
+    return [Finding(**one) for one in json.loads(done.stdout.splitlines()[-1])]
 
 
 def unusable(registry: Registry) -> Iterator[Finding]:
