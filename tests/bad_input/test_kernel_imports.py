@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -234,37 +235,54 @@ def test_a_removed_kernel_breaks_no_image(shelf):
     shelf.ok("vm", "delete", "--force", "web")
 
 
+def slowly(pid, true):
+    """Let a process go on in small steps until something is ``true``; then it stands still."""
+    deadline = time.monotonic() + 100
+    os.kill(pid, signal.SIGSTOP)
+    while not true():
+        assert time.monotonic() < deadline
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.02)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def long_import(shelf):
-    """An import that is busy copying modules; returns its process."""
+    """An import whose daemon stands still while it copies modules; gives both processes."""
     place = make_modules(shelf.home / "m", *(f"m{number}" for number in range(15000)))
+    daemon = shelf.json("daemon", "status")["pid"]
     words = ("kernel", "import", "long", "--kernel", str(shelf.home / "good"), "--modules", place)
     process = subprocess.Popen(
         [*shelf.python, *words], env=shelf.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 30
-    while not list((shelf.state / "incoming").glob("*/modules/kernel/drivers/*")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-    yield process
-    process.kill()
-    process.communicate()
+    try:
+        slowly(daemon, lambda: any(shelf.state.glob("incoming/*/modules/kernel/drivers/*")))
+        yield process, daemon
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(daemon, signal.SIGCONT)
+        process.kill()
+        process.communicate()
 
 
 def test_an_import_that_is_stopped_leaves_nothing(shelf, long_import):
+    process, daemon = long_import
     before = kept(shelf)
-    long_import.send_signal(signal.SIGINT)
-    _, said = long_import.communicate(timeout=60)
-    assert long_import.returncode == 130, said
+    process.send_signal(signal.SIGINT)
+    slowly(daemon, lambda: process.poll() is not None)
+    os.kill(daemon, signal.SIGCONT)
+    assert process.returncode == 130, process.stderr.read()
     assert kept(shelf) == before
     assert list((shelf.state / "incoming").iterdir()) == []
 
 
 def test_an_import_whose_daemon_is_killed_leaves_nothing(shelf, long_import):
+    process, daemon = long_import
     before = kept(shelf)
-    os.kill(shelf.json("daemon", "status")["pid"], signal.SIGKILL)
-    _, said = long_import.communicate(timeout=60)
-    assert long_import.returncode == 1
+    os.kill(daemon, signal.SIGKILL)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 1
     assert b"Traceback" not in said
     assert [row["name"] for row in shelf.json("kernel", "list")] == ["good"]
     assert kept(shelf) == before

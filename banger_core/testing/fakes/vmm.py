@@ -56,8 +56,7 @@ class Guest:
 
     def hang_up(self, client: socket.socket) -> bool:
         """Whoever goes on talking SSH learns at once that there is nobody to talk to."""
-        with contextlib.suppress(OSError):
-            client.recv(4096)
+        client.recv(4096)
         return False
 
     def help(self, client: socket.socket) -> bool:
@@ -143,11 +142,17 @@ def serve(selector: selectors.BaseSelector, wake: int, connect: Callable[[], Non
         if isinstance(key.data, tuple):
             greeting, take = key.data
             client, _ = key.fileobj.accept()
-            client.sendall(greeting)
+            # Whoever has left meanwhile is of no interest any more
+            with contextlib.suppress(OSError):
+                client.sendall(greeting)
             selector.register(client, selectors.EVENT_READ, take)
-        elif not key.data(key.fileobj):
-            selector.unregister(key.fileobj)
-            key.fileobj.close()
+        else:
+            stays = False
+            with contextlib.suppress(OSError):
+                stays = key.data(key.fileobj)
+            if not stays:
+                selector.unregister(key.fileobj)
+                key.fileobj.close()
     return True
 
 

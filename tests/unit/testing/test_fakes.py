@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 
@@ -77,6 +78,24 @@ def test_paused_machine_does_not_answer_until_resumed(boot):
             await machine.resume()
             client.settimeout(60)
             assert client.recv(100).startswith(b"SSH-2.0-")
+        await machine.kill()
+
+    boot(use)
+
+
+def test_whoever_left_meanwhile_harms_no_machine(boot):
+    async def use(machine, plan):
+        await machine.pause()
+        with socket.create_connection(plan.net.ssh, timeout=60) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        for _ in range(2):
+            _, writer = await machine.helper()
+            writer.write(b"@banger 1 0123456789abcdef health\n")
+            await writer.drain()
+            writer.transport.abort()
+        await machine.resume()
+        with socket.create_connection(plan.net.ssh, timeout=60) as client:
+            assert client.recv(100) == b"SSH-2.0-fake\r\n"
         await machine.kill()
 
     boot(use)
