@@ -45,7 +45,7 @@ class SnapshotContract(DriverContract):
     ) -> None:
         if not self.forks:
             pytest.skip("this driver makes no copies")
-        self._restores(subject)
+        self._restores(subject, "copies run side by side, and are cut off until they are let go")
         self._run(self._copy(subject, cx, banger_paths))
 
     def test_broken_snapshot_starts_nothing(
@@ -54,13 +54,12 @@ class SnapshotContract(DriverContract):
         self._restores(subject)
         self._run(self._break(subject, cx, banger_paths))
 
-    def _restores(self, subject: Any) -> None:
+    def _restores(self, subject: Any, what: str = "a snapshot is restored") -> None:
         if not isinstance(subject, RestoringDriver):
             pytest.skip("this driver restores no snapshots")
         if why := self.limit():
             pytest.skip(
-                f"NOT PROVEN for the driver {self.driver} on this host: that a snapshot is "
-                f"restored ({why})"
+                f"NOT PROVEN for the driver {self.driver} on this host: that {what} ({why})"
             )
 
     async def _snapshot(self, subject: Any, cx: FakeContext, paths: Paths) -> None:

@@ -52,3 +52,11 @@ def plan():
 @pytest.fixture
 def spec(driver, plan, dirs):
     return driver.launch(plan, dirs, "kvm")
+
+
+@pytest.fixture
+def into(banger_paths):
+    """Where a snapshot is written."""
+    place = banger_paths.state / "snapshot"
+    place.mkdir(parents=True)
+    return place

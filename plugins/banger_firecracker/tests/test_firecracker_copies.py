@@ -40,13 +40,6 @@ def plan(plan):
     return replace(plan, memory=32 << 20)
 
 
-@pytest.fixture
-def into(banger_paths):
-    place = banger_paths.state / "snapshot"
-    place.mkdir(parents=True)
-    return place
-
-
 def another(plan, paths, number):
     """A VM that is to be a copy: its plan, its files."""
     apart = replace(paths, runtime=paths.runtime / str(number))

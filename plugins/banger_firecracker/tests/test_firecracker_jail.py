@@ -78,10 +78,8 @@ def test_only_root_has_jails(driver, spec, jailed, monkeypatch):
 
 
 def test_a_snapshot_goes_into_a_jail_and_stays_as_it_is(
-    driver, plan, dirs, jailed, cx, banger_paths
+    driver, plan, dirs, jailed, cx, into, banger_paths
 ):
-    into = banger_paths.state / "snapshot"
-    into.mkdir(parents=True)
     copy = replace(plan, id="c0ffee000001", net=free_net())
     apart = replace(banger_paths, runtime=banger_paths.runtime / "1")
     apart.runtime.mkdir(mode=0o700)

@@ -24,13 +24,6 @@ from banger_firecracker import lastwords
 from banger_firecracker.host.launch import MARK
 
 
-@pytest.fixture
-def into(banger_paths):
-    place = banger_paths.state / "snapshot"
-    place.mkdir(parents=True)
-    return place
-
-
 def test_metrics_are_those_of_now(driver, spec, cx):
     async def run():
         machine = await driver.start(spec, cx)

@@ -126,7 +126,8 @@ class Places:
         for name, path in self.outside.items():
             if path != self.into / name:
                 shutil.move(path, self.into / name)
-                os.chown(self.into / name, os.geteuid(), os.getegid())
+                # Whoever is in the jail could have put a link there
+                os.chown(self.into / name, os.geteuid(), os.getegid(), follow_symlinks=False)
 
     def drop(self) -> None:
         """Remove what was written."""
