@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from banger_core.engine.build import disk_path
 from banger_core.engine.failpoints import afailpoint, register
-from banger_core.engine.live import can_change, meant, take_back, tell_network
+from banger_core.engine.live import can_change, finish_change, meant, tell_network
 from banger_core.engine.operations import Operation, in_thread
 from banger_core.engine.relink import Relinked, find_others
 from banger_core.engine.startup import fit_disks
@@ -51,15 +51,19 @@ async def change(engine: Engine, ref: str, wanted: Change, operation: Operation)
     and NoSpace for a disk that cannot grow.
     """
     found = engine.records.vm(ref)
-    others = [vm.id for vm in find_others(engine, found, (*wanted.link, *wanted.unlink))]
-    async with engine.machines.all_locked([found.id, *others]):
+    # By id: while this waits, another VM may be given the name of one that goes
+    link, unlink = (
+        tuple(vm.id for vm in find_others(engine, found, refs))
+        for refs in (wanted.link, wanted.unlink)
+    )
+    async with engine.machines.all_locked([found.id, *link, *unlink]):
         record = engine.records.vm(found.id)
-        relinked = Relinked.of(engine, record, wanted.link, wanted.unlink)
+        relinked = Relinked.of(engine, record, link, unlink)
         after = _changed(engine, record, wanted, relinked.links)
         if after == record and not relinked.others:
             operation.notice(f"{record.name} is like that already")
             return record
-        _check_state(engine, record, after)
+        _check_state(engine, record, after, relinked)
         _warn_of_space(engine, record, after, operation)
         await _make_it_so(engine, record, after, relinked, operation)
         engine.events.publish("vm.changed", vm=record.id, operation=operation.id, name=record.name)
@@ -83,8 +87,7 @@ async def _make_it_so(
         except BaseException:
             # A disk that has grown meanwhile does no harm
             engine.records.update_vms([record, *relinked.others])
-            if live:
-                await take_back(engine, record)
+            await finish_change(engine, record)
             raise
 
 
@@ -164,7 +167,7 @@ def _outbound(engine: Engine, record: VmRecord, *, nat: bool) -> bool:
     return nat
 
 
-def _check_state(engine: Engine, record: VmRecord, after: VmRecord) -> None:
+def _check_state(engine: Engine, record: VmRecord, after: VmRecord, relinked: Relinked) -> None:
     """Raise Conflict when the VM would have to be stopped for what changes."""
     if record.state in (VmState.STOPPED, VmState.FAILED):
         return
@@ -177,6 +180,7 @@ def _check_state(engine: Engine, record: VmRecord, after: VmRecord) -> None:
         "--work-disk": old.work_disk != new.work_disk,
         "--nat": fixed and old.net.outbound != new.net.outbound,
         "--link": fixed and old.net.links != new.net.links,
+        "--unlink": fixed and bool(relinked.others),
     }
     if needing := [option for option, differs in parts.items() if differs]:
         raise Conflict(

@@ -31,12 +31,12 @@ def can_change(engine: Engine, record: VmRecord) -> bool:
 
 @contextmanager
 def meant(engine: Engine, record: VmRecord) -> Iterator[None]:
-    """Have it written down meanwhile that the network may not know the VM's plan."""
+    """Have it written down meanwhile that the network may not know the VM's plan. When that ends in
+    an error, it stays written for ``finish_change``.
+    """
     intent = engine.intents.begin(record.id, KIND, record.plan.net.network)
-    try:
-        yield
-    finally:
-        engine.intents.remove(intent)
+    yield
+    engine.intents.remove(intent)
 
 
 async def tell_network(
@@ -53,8 +53,9 @@ async def tell_network(
 
 
 async def finish_change(engine: Engine, record: VmRecord) -> None:
-    """Do what an earlier daemon wrote into the plan of a VM and may not have come to. What fails is
-    logged, and tried again by the next daemon: the VM runs.
+    """Have the network of a VM do what its plan says, where an earlier daemon may not have come to
+    that, or where the plan was taken back. What fails is logged, and tried again by the next
+    daemon: the VM runs.
     """
     for intent in engine.intents.of(record.id):
         if intent.kind != KIND:
@@ -64,11 +65,3 @@ async def finish_change(engine: Engine, record: VmRecord) -> None:
             engine.intents.remove(intent.id)
         except BangerError as problem:
             log.warning("the network of %s is not as it should be: %s", record.name, problem)
-
-
-async def take_back(engine: Engine, record: VmRecord) -> None:
-    """Have the network make of a VM what it was. What fails is logged: it failed before."""
-    try:
-        await tell_network(engine, record)
-    except BangerError as problem:
-        log.warning("the network of %s may not be as it was: %s", record.name, problem)

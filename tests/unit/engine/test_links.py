@@ -18,13 +18,11 @@ from banger_core.model import VmState
 from banger_core.networks.user import UserNetwork
 
 
-class Told(UserNetwork):
-    """The network ``told``."""
+class Fixed(UserNetwork):
+    """The network ``told``, when it changes nothing of what runs."""
 
     name = "told"
     up_with: dict[str, tuple[str, ...]]
-    changed: list[tuple[str, bool, tuple[str, ...]]]
-    problem: Exception | None = None
 
     def plan(self, vm_id, request, taken, settings):
         plan = super().plan(vm_id, replace(request, link=()), taken, settings)
@@ -33,6 +31,13 @@ class Told(UserNetwork):
     async def up(self, plan, cx):
         await super().up(plan, cx)
         Told.up_with[plan.tap] = plan.links
+
+
+class Told(Fixed):
+    """The network ``told``."""
+
+    changed: list[tuple[str, bool, tuple[str, ...]]]
+    problem: Exception | None = None
 
     async def change(self, plan, cx):
         Told.changed.append((plan.tap, plan.outbound, plan.links))
@@ -83,6 +88,10 @@ async def set_vm(house, ref, **wanted):
 def links(house, ref):
     records = house.engine.records
     return vm_details(records.vm(ref), records.vms())["links"]
+
+
+def kinds(house, record):
+    return [intent.kind for intent in house.engine.intents.of(record.id)]
 
 
 def tap(house, ref):
@@ -143,7 +152,11 @@ def test_what_the_network_does_not_do_is_not_recorded(house):
             assert house.engine.records.vm("two") == two
             # The second time it is told what it was
             assert Told.changed[-1] == (tap(house, "one"), True, (tap(house, "two"),))
+        # It did not hear that either, so the next daemon will say it
         Told.problem = None
+        assert "change" in kinds(house, one)
+        await house.engine.machines.adopt(one)
+        assert "change" not in kinds(house, one)
         # What takes a stopped machine changes nothing of what does not
         Told.changed.clear()
         with pytest.raises(Conflict, match="one is running") as problem:
@@ -151,6 +164,20 @@ def test_what_the_network_does_not_do_is_not_recorded(house):
         assert problem.value.cause.startswith("--memory can be changed")
         assert Told.changed == []
         assert house.engine.records.vm("one") == one
+
+    house.play(story)
+
+
+def test_where_links_cannot_change_neither_side_undoes_them(house, monkeypatch):
+    monkeypatch.setattr(sys.modules["told_code"], "Told", Fixed)
+
+    async def story(house):
+        one, two = await run(house, "one"), await run(house, "two", link=("one",))
+        for ref, other, option in (("one", "two", "--unlink"), ("two", "one", "--link")):
+            with pytest.raises(Conflict, match=f"{ref} is running") as problem:
+                await set_vm(house, ref, unlink=(other,))
+            assert problem.value.cause.startswith(f"{option} can be changed")
+        assert [house.engine.records.vm(each) for each in ("one", "two")] == [one, two]
 
     house.play(story)
 
