@@ -17,6 +17,9 @@ SHELLS = {
     "zsh": (["-f"], "_banger", "fpath=(~ $fpath); autoload -Uz compinit; compinit -u -D"),
     "fish": (["--no-config"], "banger.fish", "source ~/banger.fish"),
 }
+ODD = "odd $(echo 'x') `y` \\ ; & \"z\" *"
+"""A file's name that a shell must not read as a command."""
+
 LINES = [
     ("ker\t--help", "kernel --help"),
     ("vm sho\t", "vm show"),
@@ -38,6 +41,7 @@ LINES = [
     ("vm run --network no\t", "vm run --network none"),
     ("vm prune --label te\tsh\t", "vm prune --label team=shop"),
     ("vm cp fi\tbui\t/tmp", "vm cp file.txt build:/tmp"),
+    ("vm cp od\t/tmp", f"vm cp {ODD} /tmp"),
     ("plugin show user\t", "plugin show user-network"),
     ("--no-pl\tps", "--no-plugins ps"),
 ]
@@ -65,6 +69,7 @@ def shell(request, lived_in, monkeypatch, tmp_path):
     script = subprocess.run([banger, "completion", request.param], capture_output=True, check=True)
     (home / file).write_bytes(script.stdout)
     (home / "file.txt").touch()
+    (home / ODD).touch()
     child = pexpect.spawn(request.param, [*options, "-i"], timeout=60, dimensions=(40, 200))
     child.sendline(begin)
     child.sendline("echo be''gun")

@@ -15,6 +15,8 @@ _banger() {
     COMPREPLY=("${COMPREPLY[@]%%$'\t'*}")
     word=${words[last]}
     COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*[:=]}"}"}")
+    # What is in a name is no part of the command: zsh and fish see to that themselves
+    for index in "${!COMPREPLY[@]}"; do printf -v "COMPREPLY[index]" %q "${COMPREPLY[index]}"; done
     # Something follows these without a space
     [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[:=/] ]] && compopt -o nospace
     return 0
