@@ -244,7 +244,7 @@ def _call(words: list[str], failure: str) -> None:
 
 def _installed() -> list[dict[str, Any]]:
     """What a fresh process finds installed: this one may have imported what has changed since."""
-    command = [sys.executable, "-m", "banger_core", "plugin", "list", "--json"]
+    command = [sys.executable, "-P", "-m", "banger_core", "plugin", "list", "--json"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         raise BangerError(

@@ -50,7 +50,7 @@ def check(
             raise UsageProblem(
                 f"--with {example!r} is no NAME=VALUE", hints=["--with ref=scheme://image"]
             )
-    words = [sys.executable, "-m", "banger_core.testing.check", *(["--host"] if host else [])]
+    words = [sys.executable, "-P", "-m", "banger_core.testing.check", *(["--host"] if host else [])]
     words += [word for example in examples for word in ("--with", example)]
     done = subprocess.run([*words, "--", name], capture_output=True, text=True, check=False)
     if verbose:

@@ -8,9 +8,9 @@ Writes the findings as JSON to stdout.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -30,10 +30,15 @@ _PATIENCE = 120
 
 def try_plugins() -> list[Finding]:
     """Return one finding for each declaration whose code cannot be loaded."""
-    command = [sys.executable, "-m", __name__]
+    command = [sys.executable, "-P", "-m", __name__]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_PATIENCE
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_PATIENCE,
         )
     except subprocess.TimeoutExpired:
         return [_untried(f"importing what they declare took more than {_PATIENCE} s")]
@@ -73,9 +78,11 @@ def main() -> None:
     from banger_core.plugins.registry import load_registry
 
     logging.disable()
-    with contextlib.redirect_stdout(sys.stderr):
+    # What plugins print, and libraries in C, is no part of the answer
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)
         found = [to_json(one) for one in unusable(load_registry(Paths.from_environment()))]
-    sys.stdout.write(json.dumps(found) + "\n")
+        answer.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":
