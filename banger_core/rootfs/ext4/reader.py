@@ -22,7 +22,7 @@ from banger_core.rootfs.nodes import Extent, Node
 from banger_core.rootfs.tree import MAX_HARD_LINKS
 
 ENTRIES_MAX = 200_000
-"""Most names below a directory; more, and it is not read."""
+"""Most names that are looked at; more, and nothing is read."""
 
 EXTENTS_MAX = 400_000
 """Most pieces that its files lie in."""
@@ -108,9 +108,6 @@ class DirectoryReader:
         known: dict[int, Node | None],
         to_do: list[tuple[int, RawInode, Node]],
     ) -> None:
-        self._entries += 1
-        if self._entries > ENTRIES_MAX:
-            raise Unreadable(f"it has more than {ENTRIES_MAX} names")
         if number in known:
             node = known[number]
             if node is not None and node.children is not None:
@@ -131,6 +128,9 @@ class DirectoryReader:
         """Yield (inode, name) of a directory without ``.`` and ``..``, each name once."""
         seen: set[bytes] = set()
         for at, (inode, name) in enumerate(self._all_rows(raw)):
+            self._entries += 1
+            if self._entries > ENTRIES_MAX:
+                raise Unreadable(f"it has more than {ENTRIES_MAX} names")
             if at < 2:
                 if name != (b".", b"..")[at] or (not at and inode != number):
                     raise Unreadable("a directory does not begin with itself")

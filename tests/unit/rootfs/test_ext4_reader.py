@@ -324,6 +324,18 @@ def test_too_much_gives_no_seed(foreign, limit, tmp_path, monkeypatch):
         read(image)
 
 
+def test_names_beside_it_are_too_many_as_well(tmp_path, monkeypatch):
+    source, image = tmp_path / "source", tmp_path / "wide.ext4"
+    source.mkdir()
+    for number in range(30):
+        (source / str(number)).touch()
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-d", source, image, "8M")
+    assert read(image)[0] is None
+    monkeypatch.setattr(under_test, "ENTRIES_MAX", 20)
+    with pytest.raises(Unreadable, match="more than 20 names"):
+        read(image)
+
+
 def patched(image, number, offset, value):
     """Write ``value`` into an inode, found as debugfs finds it."""
     told = run("debugfs", "-R", f"imap <{number}>", image)
