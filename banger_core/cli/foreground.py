@@ -12,7 +12,7 @@ import typer
 from banger_core.client.process import spawn
 from banger_core.errors import UsageProblem
 
-ENGINE = (sys.executable, "-m", "banger_core.daemon.foreground")
+ENGINE = (sys.executable, "-P", "-m", "banger_core.daemon.foreground")
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 

@@ -23,7 +23,7 @@ from banger_core.errors import BangerError, DaemonUnavailable, HostNotReady
 PATIENCE = 30.0
 """How long a daemon may take to answer after its start, or to leave when asked (seconds)."""
 
-DAEMON = (sys.executable, "-m", "banger_core.daemon")
+DAEMON = (sys.executable, "-P", "-m", "banger_core.daemon")
 """The daemon's command line: the same Python and the same installation as this one."""
 
 _PAUSE = 0.02

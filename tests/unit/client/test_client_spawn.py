@@ -14,10 +14,11 @@ import pytest
 
 from banger_core import __version__
 from banger_core.client import spawn
-from banger_core.config.paths import Paths
+from banger_core.config.paths import Paths, secure_dir
 from banger_core.errors import DaemonUnavailable
 from banger_core.testing.fake_daemon import FakeDaemon
 
+REAL = spawn.DAEMON
 SMALL_DAEMON = """
 import fcntl, os, sys, threading
 from banger_core import __version__
@@ -92,6 +93,17 @@ def test_a_daemon_is_started_apart_and_private(paths):
     assert paths.daemon_log.stat().st_mode & 0o777 == 0o600
     spawn.connect(paths, told.append)
     assert len(born(paths)) == 1
+
+
+def test_a_daemon_runs_nothing_of_the_current_directory(paths, tmp_path):
+    (tmp_path / "json.py").write_text("from pathlib import Path; Path('ran').touch()")
+    for directory in (paths.state, paths.runtime):
+        secure_dir(directory)
+    with paths.daemon_lock.open("w") as lock:
+        # With it, the real one leaves at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(REAL, cwd=tmp_path, check=True, timeout=120)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_many_at_once_end_up_at_one_daemon(paths):
