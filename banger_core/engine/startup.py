@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -57,7 +58,17 @@ READY_MARK = b"@@ banger ready"
 READY_DEADLINE = 120.0
 """Seconds a guest may take until it answers, under software emulation on a busy host."""
 
+READY_SHARE = 10.0
+"""Seconds more for each other one that starts at the same time, shared by the processors."""
+
 log = logging.getLogger("banger.engine")
+
+
+def ready_deadline(starting: int, processors: int) -> float:
+    """Return how many seconds a guest may take when ``starting`` start together, itself included:
+    whoever asks for many at once waits for the last of them, not for one.
+    """
+    return READY_DEADLINE + READY_SHARE * max(0, starting - 1) / processors
 
 
 class VmStarter:
@@ -232,7 +243,12 @@ class VmStarter:
         mark, warmth = self._marks[record.id], self._warmth.pop(record.id, None)
         try:
             await wait_for_ssh(
-                host, port, READY_DEADLINE, lambda: process.alive(process_id), mark, record.name
+                host,
+                port,
+                ready_deadline(len(self._marks), os.cpu_count() or 1),
+                lambda: process.alive(process_id),
+                mark,
+                record.name,
             )
         except GuestFailed as problem:
             if warmth is not None and record.warm:

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from banger_core.testing.ledger import idle
-
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.xdist_group("survival")]
-
-
-CYCLES = int(os.environ.get("BANGER_SOAK_VMS", "2"))
-FLAT = 8 << 20
-"""Bytes that the daemon's memory may be larger afterwards: its history of events fills up."""
-
-
-def resident(pid):
-    """The memory that a process has, in bytes."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) << 10
 
 
 def test_an_open_connection_survives_the_daemon_and_the_vm_is_adopted(banger):
@@ -84,37 +69,6 @@ def test_a_crash_in_the_middle_of_a_run_leaves_nothing(banger, point):
     assert banger.vm_names() == []
     banger.ok("daemon", "stop")
     assert banger.left_in_the_end() == []
-
-
-def test_cycles_leave_the_host_as_it_was(banger):
-    """As with the light VMM, which goes through hundreds; ``scripts/soak`` asks for more here."""
-
-    def cycle():
-        banger.ok("vm", "run", "-d", "--name", "round")
-        banger.ok("vm", "delete", "--force", "round")
-
-    cycle()
-    # The responder for names comes a moment after the daemon, and stays
-    deadline = time.monotonic() + 120
-    while not any("banger_dns.responder" in each for each in banger.ledger().of("process")):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    cycle()
-    while not idle(banger.paths):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    before = banger.ledger()
-    assert before.of("fd")
-    memory = resident(banger.daemon_pid())
-    for _ in range(CYCLES):
-        cycle()
-    deadline = time.monotonic() + 200
-    while left := banger.ledger().since(before):
-        assert time.monotonic() < deadline, "\n".join(left)
-        time.sleep(0.2)
-    grown = resident(banger.daemon_pid()) - memory
-    sys.stdout.write(f"{CYCLES} machines: {memory >> 10} KiB, then {grown >> 10} KiB more\n")
-    assert grown < FLAT
 
 
 def test_a_vmm_that_is_killed_is_noticed(banger):

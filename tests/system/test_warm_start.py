@@ -10,10 +10,10 @@ import os
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from drivers import DRIVER
+from warm_starts import save_one, saved
 
 pytestmark = [
     pytest.mark.system,
@@ -33,11 +33,6 @@ date +%s
 """
 
 
-def saved(banger):
-    shelf = Path(banger.env["BANGER_CACHE_DIR"]) / "warm-starts"
-    return [place for place in shelf.glob("*") if not place.name.startswith(".")]
-
-
 def digest(path):
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -46,15 +41,7 @@ def digest(path):
 @pytest.fixture(scope="module")
 def first(banger):
     """The machine that missed one, and what was saved behind its back."""
-    config = banger.home / "config" / "config.toml"
-    config.write_text(config.read_text().replace("warm_start = false", "warm_start = true"))
-    banger.ok("daemon", "stop")
-    banger.ok("vm", "prune", "--warm")
-    banger.ok("vm", "run", "-d", "--name", "first", *MACHINE)
-    deadline = time.monotonic() + 300
-    while not saved(banger):
-        assert time.monotonic() < deadline, (banger.state / "daemon.log").read_text()
-        time.sleep(0.2)
+    save_one(banger, "first", *MACHINE)
     (image,) = saved(banger)
     yield image
     banger.ok("vm", "prune", "--warm")
