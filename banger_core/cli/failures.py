@@ -54,9 +54,9 @@ def _as_failure(problem: BaseException) -> BangerError | None:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BangerError(
-            "the output could not be written",
+            "the output, or a file that this command writes, could not be written",
             cause=problem.strerror or "",
-            hints=["look where stdout leads: to a full disk, or to what is gone"],
+            hints=["df -h, and look where stdout leads: to a full disk, or to what is gone"],
         )
     return _unexpected(problem)
 

@@ -66,7 +66,10 @@ async def change(engine: Engine, ref: str, wanted: Change, operation: Operation)
         _check_state(engine, record, after, relinked)
         _warn_of_space(engine, record, after, operation)
         await _make_it_so(engine, record, after, relinked, operation)
-        engine.events.publish("vm.changed", vm=record.id, operation=operation.id, name=record.name)
+        for changed in (record, *relinked.others):
+            engine.events.publish(
+                "vm.changed", vm=changed.id, operation=operation.id, name=changed.name
+            )
         return after
 
 

@@ -55,7 +55,13 @@ def find_linkable(
 def _one(net: NetPlan, ref: str, there: list[VmRecord]) -> VmRecord:
     named = [vm for vm in there if ref in (vm.name, vm.id)]
     found = named or [vm for vm in there if ref and vm.id.startswith(ref)]
-    if len(found) != 1:
+    if len(found) > 1:
+        raise UsageProblem(
+            f"{ref!r} is ambiguous",
+            cause=f"it begins the ids of {', '.join(vm.name for vm in found)}",
+            hints=["give the name, or more of the id"],
+        )
+    if not found:
         noun, names = f"VM on the network {net.network}", [vm.name for vm in there]
         raise NotFound(noun, ref, names, hints=[f"banger net show {net.network}"])
     return found[0]

@@ -16,7 +16,7 @@ CYCLES = int(os.environ.get("BANGER_SOAK_CYCLES", "200"))
 WARM_UP = 20
 """Cycles before anything is compared: by then files and pools are there."""
 
-FLAT = 2 << 20
+FLAT = 4 << 20
 """Bytes that the daemon's memory may grow in the second half of the cycles: the allocator takes
 a mebibyte at a time. In the first half the history of events fills up, which is bounded.
 """

@@ -186,9 +186,12 @@ def test_a_registry_with_tokens(running, maker, tmp_path):
     key, certificate = make_certificate(home)
 
     def token(request):
-        (scope,) = request.query["scope"]
-        kind, name, actions = scope.split(":")
-        access = [{"type": kind, "name": name, "actions": actions.split(",")}]
+        # skopeo asks for a second one where it remembers a blob in another repository
+        asked = [scope.split(":") for scope in request.query["scope"]]
+        access = [
+            {"type": kind, "name": name, "actions": actions.split(",")}
+            for kind, name, actions in asked
+        ]
         return reply(200, json.dumps({"token": signed_token(key, certificate, access)}).encode())
 
     with serving() as tokens:

@@ -153,7 +153,7 @@ def test_output_that_finds_no_room_is_a_failure(home, daemon, buffered):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     said = json.loads(done.stderr)
-    assert said["error"] == "the output could not be written"
+    assert said["error"] == "the output, or a file that this command writes, could not be written"
     assert said["cause"] == "No space left on device"
 
 

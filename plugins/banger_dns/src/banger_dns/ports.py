@@ -14,6 +14,7 @@ from banger_dns.names import DEFAULT_PORT
 from banger_dns.server import bind
 
 DNS_PORT = 53
+LAST_PORT = 65535
 TABLES = ("udp", "tcp", "udp6", "tcp6")
 
 
@@ -67,7 +68,7 @@ def _elsewhere(address: str, port: int, *, serve: bool) -> str:
     at = ipaddress.ip_address(address)
     if port == DNS_PORT and at.version == 4 and at.is_loopback:
         return _instead("address", str(at + 1), serve=serve)
-    return _instead("port", port + 1, serve=serve)
+    return _instead("port", port + 1 if port < LAST_PORT else port - 1, serve=serve)
 
 
 def _instead(key: str, value: str | int, *, serve: bool) -> str:

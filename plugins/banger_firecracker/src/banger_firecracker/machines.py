@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from pathlib import Path
 
 from banger_core.api import Context, HostNotReady, install_command
 from banger_firecracker.versions import DOWNLOAD
@@ -41,4 +42,5 @@ def _find(name: str, *, cause: str, hints: list[str]) -> str:
     found = shutil.which(name)
     if found is None:
         raise HostNotReady(f"{name} is not installed", cause=cause, hints=hints)
-    return found
+    # It is started in the machine's own directory
+    return str(Path(found).absolute())

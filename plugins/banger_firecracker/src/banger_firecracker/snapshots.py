@@ -151,6 +151,7 @@ def _manifest(directory: Path) -> dict[str, Any]:
             raise IntegrityError(
                 f"the snapshot in {directory} cannot be used any more",
                 cause="an older banger wrote it: it leads to the disks of then",
+                hints=["banger vm snapshot delete VM NAME, and take another one"],
             )
         files = data["files"]
         known = data["format"] == _FORMAT and data["driver"] == "firecracker"
