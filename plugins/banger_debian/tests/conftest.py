@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -57,7 +58,10 @@ def keys():
         yield Keys(home)
     finally:
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
-        shutil.rmtree(home)
+        # The agent takes its sockets away a moment after it was told to go
+        while home.exists():
+            with suppress(FileNotFoundError):
+                shutil.rmtree(home)
 
 
 class _Server(ThreadingHTTPServer):
