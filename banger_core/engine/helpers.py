@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PROMPT = 0.5
 """Seconds after which an answer says that the guest's clock may be late by as much."""
 
+TIMES = 3
+"""How often a guest is told the time at most."""
+
 
 class Helpers:
     """One helper for each VM that is watched. Used on the event loop only."""
@@ -56,11 +59,11 @@ async def set_clock(
 ) -> None:
     """Set a guest's clock to this host's, by ``question``, which may do more. Takes up to a second
     before it is asked: guests are told whole seconds, at the moment at which they begin. One that
-    took long to hear it is told again. Raises GuestFailed and HostileInput.
+    took long to hear nothing but the time is told again. Raises GuestFailed and HostileInput.
     """
-    for told in (question, "time", "time"):
+    for _ in range(TIMES if question == "time" else 1):
         moment = math.ceil(time.time())
         await asyncio.sleep(max(0.0, moment - time.time()))
-        await helper.ask(f"{told} {moment}", deadline=deadline)
+        await helper.ask(f"{question} {moment}", deadline=deadline)
         if time.time() - moment < PROMPT:
             return
