@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from banger_core.errors import Conflict, NotFound
 from banger_core.jsonable import from_json, to_json
 from banger_core.model import KernelEntry, KernelFiles, KernelPin
+from banger_core.store.content import write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,11 +81,12 @@ class FakeCatalogue:
     ) -> KernelEntry:
         """Keep a kernel. Raises Conflict when the name is taken."""
         place = cx.state_dir / pin.name
-        if place.exists() and not replace:
+        if (place / "pin.json").exists() and not replace:
             raise Conflict(f"there is a kernel {pin.name} already")
         place.mkdir(exist_ok=True)
         shutil.copyfile(files.vmlinux, place / "vmlinux")
-        (place / "pin.json").write_text(json.dumps(to_json(pin)))
+        # Last and whole: whoever is killed on the way has kept nothing
+        write_atomic(place / "pin.json", json.dumps(to_json(pin)))
         return _entry(pin)
 
     async def remove(self, name: str, cx: Context) -> None:
